@@ -1,1 +1,58 @@
-"""jobsync: coordination for fleets of Python workers on the PostgreSQL they already have."""
+"""jobsync: coordination for fleets of Python workers on the PostgreSQL they already have.
+
+    from jobsync import CoordinationConfig, Job
+
+    with Job("worker-01", coordination_config=CoordinationConfig(dsn="postgresql://...")) as job:
+        for task in job.tasks(ids):
+            work_on(task.id)
+
+`README.md` is the way in; `ARCHITECTURE.md` shows the rooms of this package and which way imports may point.
+"""
+
+from jobsync.api.config import CoordinationConfig
+from jobsync.api.job import Job
+from jobsync.api.status import JobStatus
+from jobsync.core.errors import (
+    AlreadyDone,
+    ConfigMismatch,
+    CoordinationDisabled,
+    DatabaseUnavailable,
+    EnterTimeout,
+    ExtraMissing,
+    InvalidArgument,
+    InvalidSettings,
+    InvalidTaskId,
+    JobsyncError,
+    NodeNameInUse,
+    NotRunning,
+    OwnershipLost,
+    SchemaError,
+)
+from jobsync.core.settings import recommended_tokens
+from jobsync.core.tasks import Task
+from jobsync.core.tokens import TokenSet
+from jobsync.runtime.callbacks import RebalanceEvent
+
+__all__ = [
+    "AlreadyDone",
+    "ConfigMismatch",
+    "CoordinationConfig",
+    "CoordinationDisabled",
+    "DatabaseUnavailable",
+    "EnterTimeout",
+    "ExtraMissing",
+    "InvalidArgument",
+    "InvalidSettings",
+    "InvalidTaskId",
+    "Job",
+    "JobStatus",
+    "JobsyncError",
+    "NodeNameInUse",
+    "NotRunning",
+    "OwnershipLost",
+    "RebalanceEvent",
+    "SchemaError",
+    "Task",
+    "TokenSet",
+    "recommended_tokens",
+]

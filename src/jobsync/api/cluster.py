@@ -1,0 +1,244 @@
+"""Administration: look at a fleet as a whole, and set up its schema, without running a node.
+
+Model: `open_cluster` holds one connection; `status` reads nodes, tokens and history in one snapshot of the
+database, so the figures belong together. Ages are counted by the database's clock.
+
+Authoritative: the database. A node counts as live while its heartbeat is younger than its own timeout and nobody has
+fenced it; the oldest live node leads. Not promised: that a node which died this second is seen as dead already, or
+that anything still holds when it is read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobsync.core.errors import SchemaError
+from jobsync.core.settings import Settings
+from jobsync.postgres.embedded import default_data_dir
+from jobsync.postgres.inquiry import Inquiry, inquire
+from jobsync.postgres.overview import NodeRow, list_nodes, read_cluster, recent_rebalances
+from jobsync.postgres.schema import schema_sql as _schema_sql
+from jobsync.postgres.statement import Statement, statement
+from jobsync.runtime.place import EMBEDDED, Doorway
+
+RECENT_REBALANCES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node that the fleet knows. `share` is its part of all tokens, from 0 to 1; ages are in seconds."""
+
+    name: str
+    is_leader: bool
+    is_live: bool
+    state: str
+    tokens: int
+    share: float
+    heartbeat_age_sec: float
+    created_on: datetime
+    version: int
+    host: str | None
+    pid: int | None
+    environment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """One distribution of tokens that moved something, as the history keeps it."""
+
+    id: int
+    triggered_at: datetime
+    reason: str
+    leader: str
+    nodes_before: int
+    nodes_after: int
+    tokens_moved: int
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """The tokens from `first` up to, not including, `end`, which one node holds."""
+
+    node: str
+    first: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Count the tokens."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """A fleet at one instant.
+
+    `total_tokens` and `hash_function` are None until the first node has registered. `tokens_held` counts what is held
+    by anybody, `tokens_live` what live nodes hold. `nodes` come oldest first, `rebalances` newest first.
+    """
+
+    where: str
+    appname: str
+    read_at: datetime
+    total_tokens: int | None
+    hash_function: str | None
+    plan_version: int
+    schema_version: int
+    quarantined: bool
+    tokens_held: int
+    locks: int
+    nodes: tuple[NodeStatus, ...]
+    rebalances: tuple[Rebalance, ...]
+
+    @property
+    def leader(self) -> str | None:
+        """The oldest live node, if there is one."""
+        return next((node.name for node in self.nodes if node.is_leader), None)
+
+    @property
+    def live_nodes(self) -> int:
+        """How many nodes are live."""
+        return sum(node.is_live for node in self.nodes)
+
+    @property
+    def tokens_live(self) -> int:
+        """How many tokens live nodes hold."""
+        return sum(node.tokens for node in self.nodes if node.is_live)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether at least one node is live and live nodes hold all tokens."""
+        return self.live_nodes > 0 and self.tokens_live == self.total_tokens
+
+
+class Cluster:
+    """A fleet to look at, while `open_cluster` keeps the connection; for one thread at a time."""
+
+    def __init__(self, inquiry: Inquiry, settings: Settings, where: str) -> None:
+        self._inquiry = inquiry
+        self._prefix = settings.prefix
+        self.where = where
+
+    def status(self, *, rebalances: int = RECENT_REBALANCES) -> ClusterStatus:
+        """Read the fleet in one snapshot, with the latest `rebalances` of its history.
+
+        Raises SchemaError where the tables are missing, DatabaseUnavailable where the database is.
+        """
+        self._require_schema()
+        inquiry, prefix = self._inquiry, self._prefix
+        with inquiry.snapshot():
+            read_at = inquiry.run(Statement("select clock_timestamp()"))[0][0]
+            cluster = read_cluster(inquiry.run, prefix)
+            nodes = list_nodes(inquiry.run, prefix)
+            history = recent_rebalances(inquiry.run, prefix, rebalances)
+        leader = next((row.name for row in nodes if row.active), None)
+        return ClusterStatus(
+            where=self.where,
+            appname=prefix,
+            read_at=read_at,
+            total_tokens=cluster.total_tokens,
+            hash_function=cluster.hash_function,
+            plan_version=cluster.plan_version,
+            schema_version=cluster.schema_version,
+            quarantined=cluster.quarantined,
+            tokens_held=cluster.tokens_held,
+            locks=cluster.locks,
+            nodes=tuple(_node_status(row, leader, read_at, cluster.total_tokens) for row in nodes),
+            rebalances=tuple(
+                Rebalance(
+                    id=row.id,
+                    triggered_at=row.triggered_at,
+                    reason=row.reason,
+                    leader=row.leader,
+                    nodes_before=row.nodes_before,
+                    nodes_after=row.nodes_after,
+                    tokens_moved=row.tokens_moved,
+                    duration_ms=row.duration_ms,
+                )
+                for row in history
+            ),
+        )
+
+    def spans(self) -> tuple[TokenSpan, ...]:
+        """List who holds which ranges of tokens, in the order of the tokens."""
+        rows = self._inquiry.run(statement("token_spans", self._prefix))
+        return tuple(TokenSpan(*row) for row in rows)
+
+    def migrate(self) -> bool:
+        """Create the tables or bring them up to this program's version; True if anything was done.
+
+        Raises SchemaError where the role may not, where the server is too old, or where the tables are newer.
+        """
+        return self._inquiry.migrate(self._prefix)
+
+    def execute(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
+        """Run one statement of the caller's own, with `$1` placeholders, and give its rows.
+
+        It commits at once. Raises DatabaseUnavailable or JobsyncError.
+        """
+        return self._inquiry.run(Statement(sql, args))
+
+    def _require_schema(self) -> None:
+        if self._inquiry.schema_version(self._prefix) == 0:
+            raise SchemaError(
+                f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
+                f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
+            )
+
+
+@contextmanager
+def open_cluster(config: Settings) -> Iterator[Cluster]:
+    """Connect to the database of a fleet for as long as the block runs.
+
+    The embedded server is started where `dsn='embedded'` asks for it. Raises DatabaseUnavailable, naming host, port
+    and database and never the password, or InvalidSettings for a DSN that is none.
+    """
+    doorway = Doorway(config)
+    try:
+        with inquire(doorway.place) as inquiry:
+            where = doorway.place.shown
+            if config.dsn == EMBEDDED:
+                where = f"the embedded PostgreSQL, data in {default_data_dir()}"
+            yield Cluster(inquiry, config, where)
+    finally:
+        doorway.release()
+
+
+def read_status(config: Settings, *, rebalances: int = RECENT_REBALANCES) -> ClusterStatus:
+    """Read a fleet once; see `Cluster.status`."""
+    with open_cluster(config) as cluster:
+        return cluster.status(rebalances=rebalances)
+
+
+def migrate(config: Settings) -> bool:
+    """Create or update the schema; see `Cluster.migrate`."""
+    with open_cluster(config) as cluster:
+        return cluster.migrate()
+
+
+def schema_sql(appname: str = "sync_") -> str:
+    """Give the whole schema with this prefix as one SQL script, for a DBA to read and run on an empty database.
+
+    Raises InvalidSettings for a prefix that is none.
+    """
+    return _schema_sql(Settings(appname=appname).prefix)
+
+
+def _node_status(row: NodeRow, leader: str | None, read_at: datetime, total_tokens: int | None) -> NodeStatus:
+    return NodeStatus(
+        name=row.name,
+        is_leader=row.name == leader,
+        is_live=row.active,
+        state=row.state if row.active or row.state == "fenced" else "silent",
+        tokens=row.tokens,
+        share=row.tokens / total_tokens if total_tokens else 0.0,
+        heartbeat_age_sec=max(0.0, (read_at - row.last_heartbeat).total_seconds()),
+        created_on=row.created_on,
+        version=row.version,
+        host=row.host,
+        pid=row.pid,
+        environment=row.environment,
+    )

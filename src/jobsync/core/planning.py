@@ -1,0 +1,77 @@
+"""From one snapshot of the fleet to the plan that the leader writes.
+
+The plan is a wish: it says who should own what, and grants nothing. A stale leader, or two leaders at once, can
+therefore only waste work, never double ownership. Among several locks whose tasks hash to one token the first
+registered decides.
+"""
+
+from dataclasses import dataclass
+
+from jobsync.core.assignment import deal, moves
+from jobsync.core.messages import PlanInputs
+from jobsync.core.pins import Pin
+from jobsync.core.tokens import TokenSet
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to write: the targets that change, and what the history will say of it."""
+
+    nodes: tuple[str, ...]
+    changed: dict[str, TokenSet]
+    reason: str
+    nodes_before: int
+    tokens_moved: int
+    moves: tuple[tuple[str | None, str | None, TokenSet], ...]
+    unmatched: tuple[str, ...]
+    conflicts: tuple[str, ...]
+
+
+def make_plan(inputs: PlanInputs) -> Plan:
+    """Deal all tokens to the live nodes: pins first, then even, moving as few as possible."""
+    pins, conflicts = _pins_of(inputs)
+    dealt = deal(inputs.total_tokens, inputs.nodes, inputs.targets, list(pins.values()))
+    changed = {node: tokens for node, tokens in dealt.targets.items() if inputs.targets.get(node) != tokens}
+    moved = tuple((move.source, move.target, move.tokens) for move in moves(inputs.targets, dealt.targets))
+    task_of = {pin.token: task for task, pin in pins.items()}
+    return Plan(
+        nodes=inputs.nodes,
+        changed=changed,
+        reason=_reason(inputs),
+        nodes_before=len(inputs.targets),
+        tokens_moved=sum(len(tokens) for _, _, tokens in moved),
+        moves=moved,
+        unmatched=tuple(task_of[pin.token] for pin in dealt.unmatched),
+        conflicts=conflicts,
+    )
+
+
+def _pins_of(inputs: PlanInputs) -> tuple[dict[str, Pin], tuple[str, ...]]:
+    """Give one pin a token, by task, and a sentence for each lock that another one overrules."""
+    first: dict[int, str] = {}
+    pins: dict[str, Pin] = {}
+    conflicts = []
+    for token, task, patterns in inputs.locks:
+        earlier = first.setdefault(token, task)
+        if earlier == task:
+            pins[task] = Pin(token, patterns)
+        elif pins[earlier].patterns != patterns:
+            conflicts.append(
+                f"tasks {earlier!r} and {task!r} share token {token} but are locked to {list(pins[earlier].patterns)} "
+                f"and {list(patterns)}: the lock registered first decides"
+            )
+    return pins, tuple(conflicts)
+
+
+def _reason(inputs: PlanInputs) -> str:
+    if not inputs.targets:
+        return "start"
+    causes = []
+    gone = [name for name in inputs.targets if name not in inputs.nodes]
+    if any(name in inputs.fenced for name in gone):
+        causes.append("death")
+    if any(name not in inputs.fenced for name in gone):
+        causes.append("leave")
+    if any(name not in inputs.targets for name in inputs.nodes):
+        causes.append("join")
+    return ", ".join(causes) or "locks"

@@ -1,0 +1,53 @@
+-- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
+--   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
+--   planned    the plan has a target for this node
+--   elders     live or leaving nodes older than this one whose session stands, counted to two: below two, this node watches
+--   members    how many are not fenced, this node included
+--   roster     changes whenever a member comes or goes
+--   plan_due   the plan does not fit the members or the locks (expired locks are looked for only when _check)
+create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
+                                     _check boolean)
+returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
+               members integer, roster text, plan_due boolean, quarantined boolean, longest_lease_ms integer)
+language plpgsql as $$
+declare
+    me sync_node;
+    agreed sync_meta;
+begin
+    perform set_config('synchronous_commit', 'on', true);
+    perform set_config('lock_timeout', '150ms', true);
+    update sync_node n set beats = n.beats + 1, last_heartbeat = clock_timestamp(), delete_requested = false,
+        applied_version = greatest(n.applied_version, _applied_version)
+    where n.name = _name and n.incarnation = _incarnation and n.bind = _bind and n.state <> 'fenced'
+    returning n.* into me;
+    if not found then
+        return;
+    end if;
+    select * into agreed from sync_meta m;
+    beats := me.beats;
+    plan_version := agreed.plan_version;
+    quarantined := agreed.quarantined;
+    select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
+    into planned, target from sync_target t where t.node = _name;
+    planned := coalesce(planned, false);
+    select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
+    select count(*) filter (where n.state = 'live'),
+           count(*), count(*) || ':' || coalesce(sum(n.incarnation), 0) || ':' || count(*) filter (where n.state = 'live'),
+           max(n.row_lease_ms)
+    into live, members, roster, longest_lease_ms
+    from sync_node n where n.state <> 'fenced';
+    select count(*) into elders from (
+        select from sync_node n
+        where n.state <> 'fenced' and (n.created_on, n.name) < (me.created_on, me.name)
+          and case when n.session_lease_ms is null
+                   then n.last_heartbeat > clock_timestamp() - n.row_lease_ms * interval '1 ms'
+                   else sync_session_seen(n.backend_pid, n.backend_start) end
+        limit 2) elder;
+    plan_due := agreed.lock_version <> agreed.planned_lock_version
+        or exists (select from sync_node n where n.state = 'live'
+                   and not exists (select from sync_target t where t.node = n.name))
+        or exists (select from sync_target t
+                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
+        or (_check and exists (select from sync_lock l where l.expires_at <= clock_timestamp()));
+    return next;
+end $$;

@@ -1,0 +1,39 @@
+-- The only way to take tokens from another node. The caller has, on its own clock, seen
+--   rule A  the same number of beats for longer than the node's row lease, or
+--   rule B  the node's bound session absent for longer than the node's session lease;
+-- this function checks under the node's row lock that it is still so. It never waits for a lock.
+-- False: the node has moved on, or is fenced already.
+create or replace function sync_fence(_name text, _incarnation bigint, _bind bigint, _beats bigint, _rule text) returns boolean
+language plpgsql as $$
+declare
+    suspect sync_node;
+begin
+    perform set_config('synchronous_commit', 'on', true);
+    select * into suspect from sync_node n where n.name = _name for update nowait;
+    if not found or suspect.state = 'fenced' or suspect.incarnation <> _incarnation or suspect.bind <> _bind then
+        return false;
+    end if;
+    if _rule = 'A' and suspect.beats <> _beats then
+        return false;
+    end if;
+    -- PostgreSQL caches session status for a transaction, so this first look comes after the row lock.
+    if _rule = 'B' and (suspect.session_lease_ms is null
+                        or suspect.postmaster_start <> pg_postmaster_start_time()
+                        or sync_session_seen(suspect.backend_pid, suspect.backend_start)) then
+        return false;
+    end if;
+    perform from sync_grant g where g.node = _name order by g.epoch for update nowait;
+    delete from sync_grant g where g.node = _name;
+    if suspect.delete_requested then
+        update sync_node n set state = 'fenced' where n.name = _name;
+        delete from sync_node n where n.name = _name;
+    else
+        -- The heartbeat is set behind the timeout, so that people's 'active nodes' queries agree at once.
+        update sync_node n set state = 'fenced', last_heartbeat = least(n.last_heartbeat,
+            clock_timestamp() - greatest(n.heartbeat_timeout_ms, 15000) * interval '1 ms' - interval '1 second')
+        where n.name = _name;
+    end if;
+    perform pg_notify('sync_plan', '');
+    perform pg_notify('sync_free', '');
+    return true;
+end $$;

@@ -1,0 +1,34 @@
+-- The last statement of a user's transaction: prove that the task is still this node's, and record that it is done.
+-- The caller rolls back unless the outcome is 'done'.
+--   done     the audit is written (or stands, with _repeat)
+--   already  the task is audited in this run, or for this date: a unique constraint says so
+--   lost     the token, or in a run the claim, is not this incarnation's any more
+create or replace function sync_finish_task(
+    _name text, _incarnation bigint, _epoch bigint, _token integer, _item text, _date date, _run text, _repeat boolean)
+returns text
+language plpgsql as $$
+declare
+    holder bigint;
+begin
+    if not sync_still_owner(_name, _incarnation, _epoch, _token) then
+        return 'lost';
+    end if;
+    if _run is not null then
+        insert into sync_claim as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
+        on conflict (run, item) where run is not null
+        do update set node = excluded.node, incarnation = excluded.incarnation
+        where c.incarnation <> excluded.incarnation
+          and not exists (select from sync_node n where n.incarnation = c.incarnation and n.state <> 'fenced');
+        select c.incarnation into holder from sync_claim c where c.run = _run and c.item = _item;
+        if holder is distinct from _incarnation then
+            return case when exists (select from sync_audit a where a.run = _run and a.item = _item)
+                        then 'already' else 'lost' end;
+        end if;
+    end if;
+    begin
+        insert into sync_audit (node, item, date, run) values (_name, _item, _date, _run);
+    exception when unique_violation then
+        return case when _repeat then 'done' else 'already' end;
+    end;
+    return 'done';
+end $$;

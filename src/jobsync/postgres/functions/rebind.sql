@@ -1,0 +1,23 @@
+-- Continue an incarnation on a new session. From here on no statement of the older session changes anything.
+-- No row: the incarnation was fenced.
+create or replace function sync_rebind(_name text, _incarnation bigint, _session_lease_ms integer,
+                                       _system_id text, _timeline text)
+returns table (bind bigint, generation bigint, quarantined boolean)
+language plpgsql as $$
+begin
+    perform set_config('synchronous_commit', 'on', true);
+    perform set_config('lock_timeout', '150ms', true);
+    update sync_node n set
+        bind = nextval('sync_epoch'), beats = n.beats + 1, last_heartbeat = clock_timestamp(),
+        session_lease_ms = _session_lease_ms, backend_pid = pg_backend_pid(), backend_start = a.backend_start,
+        postmaster_start = pg_postmaster_start_time()
+    from pg_stat_get_activity(pg_backend_pid()) a
+    where n.name = _name and n.incarnation = _incarnation and n.state <> 'fenced'
+    returning n.bind into sync_rebind.bind;
+    if not found then
+        return;
+    end if;
+    select r.generation, r.quarantined into sync_rebind.generation, sync_rebind.quarantined
+    from sync_recognise_server(_system_id, _timeline) r;
+    return next;
+end $$;

@@ -1,0 +1,44 @@
+-- Write the leader's plan, if nobody has planned since its inputs were read. Targets grant nothing, so a stale
+-- leader can do no harm here. Null: the plan is stale (read again) or the caller is no live node.
+-- _targets maps the nodes whose target changed to multiranges; _nodes names all that the plan is for.
+create or replace function sync_save_plan(
+    _name text, _incarnation bigint, _bind bigint, _plan_version bigint, _lock_version bigint, _nodes jsonb, _targets jsonb,
+    _reason text, _nodes_before integer, _tokens_moved integer, _moves jsonb, _began_at timestamptz)
+returns bigint
+language plpgsql as $$
+declare
+    version bigint;
+    swept integer := 0;
+begin
+    perform set_config('synchronous_commit', 'on', true);
+    perform set_config('lock_timeout', '150ms', true);
+    perform pg_advisory_xact_lock(hashtext('sync_plan'));
+    if not exists (select from sync_node n where n.name = _name and n.incarnation = _incarnation and n.bind = _bind
+                   and n.state = 'live') then
+        return null;
+    end if;
+    if exists (select from sync_lock l where l.expires_at <= _began_at) then
+        delete from sync_lock l where l.expires_at <= _began_at;
+        swept := 1;  -- the sweep itself raised lock_version by one, and this plan has taken it into account
+    end if;
+    update sync_meta m set
+        plan_version = m.plan_version + (_tokens_moved > 0)::int,
+        planned_lock_version = _lock_version + swept
+    where m.plan_version = _plan_version
+    returning m.plan_version into version;
+    if not found then
+        return null;
+    end if;
+    delete from sync_target t where not _nodes ? t.node;
+    insert into sync_target as t (node, tokens, plan_version)
+    select e.key, e.value::int4multirange, version from jsonb_each_text(_targets) e
+    on conflict (node) do update set tokens = excluded.tokens, plan_version = excluded.plan_version;
+    if _tokens_moved > 0 then
+        insert into sync_rebalance (trigger_reason, leader_node, nodes_before, nodes_after, tokens_moved, duration_ms,
+                                    moves, plan_version)
+        values (_reason, _name, _nodes_before, jsonb_array_length(_nodes), _tokens_moved,
+                extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
+    end if;
+    perform pg_notify('sync_plan', version::text);
+    return version;
+end $$;

@@ -1,0 +1,22 @@
+-- Give up tokens, after the owner stopped believing in them and its work on them is drained. It never waits for a
+-- user's transaction that holds one of the grants: it fails at once (lock_not_available) and is asked again.
+-- False: the incarnation or its bind is not current.
+create or replace function sync_shrink(_name text, _incarnation bigint, _bind bigint, _give int4multirange) returns boolean
+language plpgsql as $$
+begin
+    perform set_config('synchronous_commit', 'on', true);
+    perform set_config('lock_timeout', '150ms', true);
+    perform from sync_node n
+    where n.name = _name and n.incarnation = _incarnation and n.bind = _bind and n.state <> 'fenced'
+    for no key update;
+    if not found then
+        return false;
+    end if;
+    -- The explicit FOR UPDATE meets the FOR SHARE of sync_still_owner; a plain update would not.
+    perform from sync_grant g where g.node = _name and g.tokens && _give order by g.epoch for update nowait;
+    delete from sync_grant g where g.node = _name and g.tokens <@ _give;
+    update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
+    perform sync_note_applied(_name);
+    perform pg_notify('sync_free', '');
+    return true;
+end $$;

@@ -1,0 +1,81 @@
+"""The first visit to a database: is it there, may we in, does the schema stand, what date is it.
+
+Made on a connection of its own before a node's engine starts, so that whatever is wrong is told at once, in the
+words of whoever asked, and never with a password in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from jobsync.core.errors import DatabaseUnavailable, InvalidSettings, JobsyncError, redact
+from jobsync.core.settings import Settings
+from jobsync.postgres.schema import ensure_schema
+from jobsync.postgres.statement import Statement, run
+
+CONNECT_TIMEOUT_SEC = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the database is: a conninfo for connecting, and how to name it without the password."""
+
+    conninfo: str
+    shown: str
+    secrets: tuple[str, ...]
+
+    def unavailable(self, reason: str) -> JobsyncError:
+        """Say that the database cannot be reached, naming host, port and database, never the password."""
+        return DatabaseUnavailable(
+            f"no connection to {self.shown}: {redact(reason.strip(), self.secrets)}; check that the server runs, and "
+            "the host, port, database, user and password given"
+        )
+
+
+def place_of(settings: Settings, dsn: str | None) -> Place:
+    """Make the place of a DSN, or of the five single fields where there is none."""
+    try:
+        if dsn is None:
+            given: dict[str, Any] = {
+                "host": settings.host,
+                "port": settings.port,
+                "dbname": settings.dbname,
+                "user": settings.user,
+                "password": settings.password,
+            }
+        else:
+            given = dict(conninfo_to_dict(dsn))
+    except psycopg.Error as error:
+        secrets = tuple(filter(None, (settings.password, dsn)))
+        raise InvalidSettings(f"dsn is no valid connection string: {redact(str(error), secrets)}") from None
+    given.setdefault("connect_timeout", CONNECT_TIMEOUT_SEC)
+    secrets = tuple(str(given[key]) for key in ("password", "sslpassword") if given.get(key))
+    where = f"{given.get('host', 'the local socket')}:{given.get('port', 5432)}"
+    shown = f"PostgreSQL at {where}, database {given.get('dbname')!r}, user {given.get('user')!r}"
+    return Place(make_conninfo("", **given), shown, secrets)
+
+
+@contextmanager
+def visiting(place: Place) -> Iterator[Connection[Any]]:
+    """Open one autocommit connection; what goes wrong in reaching the server is a DatabaseUnavailable."""
+    try:
+        conn = psycopg.connect(place.conninfo, autocommit=True, prepare_threshold=None)
+    except psycopg.OperationalError as error:
+        raise place.unavailable(str(error)) from None
+    with conn:
+        yield conn
+
+
+def receive(place: Place, prefix: str) -> date:
+    """See that the schema stands, creating it if need be, and give the database's date."""
+    with visiting(place) as conn:
+        ensure_schema(conn, prefix)
+        today = run(conn, Statement("select current_date"))[0][0]
+        assert isinstance(today, date)
+        return today

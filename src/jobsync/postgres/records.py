@@ -1,0 +1,91 @@
+"""Claims and audits as statements: who works on a task, and that it is done.
+
+Within a run a task has one claim and at most one audit, by unique constraints. Without a run a date takes the
+run's place for audits, and the newest claim of a date stands.
+"""
+
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from jobsync.postgres.statement import Statement, call, run, statement
+
+
+class Records:
+    """Makes the statements of one fleet (prefix) for one node."""
+
+    def __init__(self, prefix: str, node: str) -> None:
+        self._prefix = prefix
+        self._node = node
+
+    def claim(
+        self, incarnation: int, day: date, run_name: str | None, items: list[str], tokens: list[int]
+    ) -> Statement:
+        """Claim tasks; the rows name those that are the caller's now."""
+        if run_name is None:
+            return statement("claim_by_date", self._prefix, self._node, incarnation, day, items, tokens)
+        return statement("claim_in_run", self._prefix, self._node, incarnation, day, items, tokens, run_name)
+
+    def release(self, incarnation: int, day: date, run_name: str | None, items: list[str]) -> Statement:
+        """Let go of claims that were not audited."""
+        return statement("release_claims", self._prefix, self._node, incarnation, day, items, run_name)
+
+    def audit(self, incarnation: int, day: date, run_name: str | None, items: list[str]) -> Statement:
+        """Record that tasks are done; in a run the rows name those that could be recorded."""
+        if run_name is None:
+            return statement("audit_by_date", self._prefix, self._node, day, items)
+        return statement("audit_in_run", self._prefix, self._node, incarnation, day, items, run_name)
+
+    def read_audit(self, day: date, run_name: str | None) -> Statement:
+        """List what is done: (node, item, date)."""
+        return statement("read_audit", self._prefix, day, run_name)
+
+    def audited_in_run(self, run_name: str, items: list[str]) -> Statement:
+        """Ask which of these tasks somebody has done."""
+        return statement("audited_in_run", self._prefix, run_name, items)
+
+    def enter_run(self, run_name: str, day: date | None) -> Statement:
+        """Fix a run's date, or learn it. No row: somebody is fixing it this instant; ask again."""
+        return statement("enter_run", self._prefix, run_name, day)
+
+    def finish(
+        self,
+        incarnation: int,
+        epoch: int,
+        token: int,
+        item: str,
+        day: date,
+        run_name: str | None,
+        *,
+        repeat: bool,
+    ) -> Statement:
+        """End a user's transaction: 'done', 'already' or 'lost'."""
+        types = ("text", "bigint", "bigint", "integer", "text", "date", "text", "boolean")
+        return call(
+            "finish_task",
+            self._prefix,
+            self._node,
+            incarnation,
+            epoch,
+            token,
+            item,
+            day,
+            run_name,
+            repeat,
+            types=types,
+        )
+
+
+def bound_transaction(conn: Connection[Any], idle_ms: int) -> None:
+    """Bound a user's transaction: while it idles, a fence of its node would have to wait for it."""
+    run(
+        conn,
+        Statement("select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{idle_ms}ms",)),
+    )
+
+
+def is_usable(conn: Connection[Any]) -> bool:
+    """Tell whether the user left the connection open, in a transaction that can commit."""
+    return not conn.closed and conn.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS

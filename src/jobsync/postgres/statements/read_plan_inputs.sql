@@ -1,0 +1,13 @@
+-- One snapshot of everything that the deal depends on. Nodes come oldest first; locks in the order of registration.
+select m.plan_version,
+       m.lock_version,
+       m.total_tokens,
+       clock_timestamp()::text as began_at,
+       (select coalesce(jsonb_agg(n.name order by n.created_on, n.name), '[]')
+        from sync_node n where n.state = 'live')::text as nodes,
+       (select coalesce(jsonb_agg(n.name), '[]') from sync_node n where n.state = 'fenced')::text as fenced,
+       (select coalesce(jsonb_object_agg(t.node, t.tokens::text), '{}') from sync_target t)::text as targets,
+       (select coalesce(jsonb_agg(jsonb_build_array(l.token_id, l.task_id, l.node_patterns) order by l.created_at, l.id), '[]')
+        from sync_lock l
+        where $1::boolean and (l.expires_at is null or l.expires_at > clock_timestamp()))::text as locks
+from sync_meta m

@@ -1,0 +1,46 @@
+"""Answering the question that is asked most: whether this node owns a task now.
+
+Two clock readings, one reference to an immutable value and one look-up; no lock and no query. Whether a task's token
+is among the tokens held is remembered for as long as the same token set is held; the leases are evaluated anew at
+every question.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from jobsync.core.messages import Standing
+from jobsync.core.tokens import TokenSet
+
+MOST_REMEMBERED = 2_048
+
+
+class HasStanding(Protocol):
+    """An engine, or what stands in for one."""
+
+    standing: Standing
+
+
+def make_owns(engine: HasStanding, token_of: Callable[[str], int]) -> Callable[[str], bool]:
+    """Build the function that answers for one job; safe from any thread."""
+    read_clock = time.clock_gettime
+    boot: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    wall: int = time.CLOCK_REALTIME
+    remembered: tuple[TokenSet, dict[str, bool]] = (TokenSet(), {})
+
+    def owns(text: str) -> bool:
+        nonlocal remembered
+        holding = engine.standing.holding
+        if read_clock(boot) >= holding.boot_until_sec or read_clock(wall) >= holding.wall_until_sec:
+            return False
+        tokens, answers = remembered
+        if tokens is not holding.tokens or len(answers) > MOST_REMEMBERED:
+            tokens, answers = remembered = holding.tokens, {}
+        try:
+            return answers[text]
+        except KeyError:
+            # The set and its answers travel as one pair, so another thread's change of both cannot mix them.
+            answer = answers[text] = token_of(text) in tokens
+            return answer
+
+    return owns

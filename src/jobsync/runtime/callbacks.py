@@ -1,0 +1,184 @@
+"""The application's callbacks: one background thread, in order, never two at once, never the thread of the lease.
+
+A listener is one `Job` and its three functions. Its first call waits until the application's `with` body can
+use the name bound by `as`: until the body first uses the job, or 50 ms after `__enter__` returned. What a
+callback raises is logged and changes nothing else. A hand-over waits for the removed-callback, bounded by the
+member, not here.
+"""
+
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobsync.core.messages import Change
+from jobsync.core.tokens import TokenSet
+from jobsync.runtime.clock import boot_sec
+
+SLOW_SEC = 1.0
+BODY_GRACE_SEC = 0.05
+
+log = logging.getLogger("jobsync")
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceEvent:
+    """What `on_rebalance(event)` is told.
+
+    `first` marks the first assignment; `version` is the distribution's number; `added` and `removed` are the tokens
+    that changed hands (both empty when only the cluster's members changed); `reason` is a word or two.
+    """
+
+    first: bool
+    version: int
+    added: frozenset[int] | TokenSet
+    removed: frozenset[int] | TokenSet
+    reason: str
+
+
+@dataclass(slots=True)
+class Listener:
+    """One job's functions, and whether its body has begun."""
+
+    name: str
+    on_tokens_added: Callable[[set[int]], object] | None = None
+    on_tokens_removed: Callable[[set[int]], object] | None = None
+    on_rebalance: Callable[..., object] | None = None
+    entered: threading.Event = field(default_factory=threading.Event)
+    body_began: threading.Event = field(default_factory=threading.Event)
+    gone: bool = False
+    told: bool = False
+
+    @property
+    def wants_anything(self) -> bool:
+        """Whether there is anything to call."""
+        return any((self.on_tokens_added, self.on_tokens_removed, self.on_rebalance))
+
+    def wait_for_body(self) -> None:
+        """Wait until the body can use its name for the job."""
+        if self.told:
+            return
+        self.entered.wait()
+        self.body_began.wait(BODY_GRACE_SEC)
+
+
+def takes_an_argument(function: Callable[..., object]) -> bool:
+    """Tell whether a rebalance callback is to be given the event."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) and p.default is p.empty
+        for p in parameters
+    )
+
+
+class Callbacks:
+    """Calls all listeners' functions, one change after the other. The thread starts with the first listener."""
+
+    def __init__(self, node_name: str) -> None:
+        self._node_name = node_name
+        self._listeners: list[Listener] = []
+        self._work: deque[Callable[[], None] | None] = deque()
+        self._ready = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._calling_since_sec: float | None = None
+
+    def add(self, listener: Listener, held: TokenSet | None, version: int) -> None:
+        """Add a listener; one that joins a running node (`held` not None) is told first of all that is held now."""
+        with self._lock:
+            self._listeners.append(listener)
+            if listener.wants_anything and self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"jobsync-callbacks-{self._node_name}", daemon=True
+                )
+                self._thread.start()
+        if held is not None and listener.wants_anything:
+            change = Change(TokenSet(), held, version, "shared node")
+            self._put(lambda: self._tell_one(listener, change))
+
+    def remove(self, listener: Listener) -> None:
+        """Call this listener no more; a call under way goes on."""
+        with self._lock:
+            listener.gone = True
+            listener.entered.set()
+            listener.body_began.set()
+            self._listeners = [other for other in self._listeners if other is not listener]
+
+    def tell(self, change: Change, then: Callable[[], None] | None = None) -> None:
+        """Queue a change for all listeners; `then` is called, on this thread or the callbacks', when all returned."""
+        with self._lock:
+            idle = self._thread is None
+            listeners = tuple(self._listeners)
+        if idle:
+            if then is not None:
+                then()
+            return
+
+        def work() -> None:
+            for listener in listeners:
+                self._tell_one(listener, change)
+            if then is not None:
+                then()
+
+        self._put(work)
+
+    def stop(self) -> None:
+        """End the thread after what is queued; does not wait."""
+        self._put(None)
+
+    def stuck_for_sec(self) -> float:
+        """Tell for how long the call under way has been running, 0 if there is none."""
+        since_sec = self._calling_since_sec
+        return 0.0 if since_sec is None else boot_sec() - since_sec
+
+    def _put(self, work: Callable[[], None] | None) -> None:
+        self._work.append(work)
+        self._ready.release()
+
+    def _run(self) -> None:
+        while True:
+            self._ready.acquire()
+            work = self._work.popleft()
+            if work is None:
+                return
+            work()
+
+    def _tell_one(self, listener: Listener, change: Change) -> None:
+        if not listener.wants_anything or (not listener.told and not change.added):
+            return  # The first assignment is an added-only change: nothing comes before it.
+        listener.wait_for_body()
+        first, listener.told = not listener.told, True
+        if change.removed and not first:
+            self._call(listener, "on_tokens_removed", listener.on_tokens_removed, set(change.removed))
+        if change.added:
+            self._call(listener, "on_tokens_added", listener.on_tokens_added, set(change.added))
+        rebalance = listener.on_rebalance
+        if rebalance is not None and takes_an_argument(rebalance):
+            event = RebalanceEvent(first, change.version, change.added, change.removed, change.reason)
+            self._call(listener, "on_rebalance", rebalance, event)
+        else:
+            self._call(listener, "on_rebalance", rebalance)
+
+    def _call(self, listener: Listener, what: str, function: Callable[..., object] | None, *args: object) -> None:
+        if function is None or listener.gone:
+            return
+        began_sec = self._calling_since_sec = boot_sec()
+        try:
+            function(*args)
+        except Exception:
+            log.exception("node %r: %s raised; coordination goes on", listener.name, what)
+        finally:
+            self._calling_since_sec = None
+        took_sec = boot_sec() - began_sec
+        if took_sec > SLOW_SEC:
+            log.warning(
+                "node %r: %s took %.1f s; hand heavy work to another thread, since hand-overs wait for it",
+                listener.name,
+                what,
+                took_sec,
+            )

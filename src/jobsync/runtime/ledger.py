@@ -1,0 +1,186 @@
+"""What a job has claimed and done, on its way into the database.
+
+Claims in a run and the claims of `tasks()` are written before anybody works on them. Everything else is written
+behind by one background thread: claims of `add_task` within 50 ms, audits within 100 ms, both before a hand-over or an
+exit. A database that is away keeps nothing from being remembered: entries stay here, bounded, until it
+is back.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import date
+
+from jobsync.core.errors import DatabaseUnavailable, JobsyncError
+from jobsync.postgres.pool import Pool
+from jobsync.postgres.records import Records
+from jobsync.runtime.clock import boot_sec
+
+CLAIM_DELAY_SEC = 0.05
+AUDIT_DELAY_SEC = 0.1
+MOST_PENDING = 1_000_000
+RETRY_SEC = 0.5
+BATCH = 5_000
+
+log = logging.getLogger("jobsync")
+
+
+class Ledger:
+    """The write-behind of one job: its date and its run (None: none)."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        records: Records,
+        *,
+        day: date,
+        run_name: str | None,
+        incarnation: Callable[[], int],
+        token_of: Callable[[str], int],
+    ) -> None:
+        self.day = day
+        self.run_name = run_name
+        self._pool = pool
+        self._records = records
+        self._incarnation = incarnation
+        self._token_of = token_of
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._wake = threading.Event()
+        self._claims: dict[str, int] = {}
+        self._audits: dict[str, None] = {}
+        self._due_sec = float("inf")
+        self._retry_sec = 0.0
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    # --- written at once -----------------------------------------------------------------------
+
+    def claim_now(self, items: list[str]) -> set[str]:
+        """Claim tasks durably; give those that are this node's."""
+        unique = list(dict.fromkeys(items))
+        tokens = [self._token_of(item) for item in unique]
+        work = self._records.claim(self._incarnation(), self.day, self.run_name, unique, tokens)
+        return {row[0] for row in self._pool.run(work)}
+
+    def release(self, items: list[str]) -> None:
+        """Let go of claimed tasks that were not done; a database that is away releases them by the node's death."""
+        if items:
+            try:
+                self._pool.run(self._records.release(self._incarnation(), self.day, self.run_name, items))
+            except DatabaseUnavailable as error:
+                log.warning("claims of %d tasks could not be released: %s", len(items), error)
+
+    def done_by_anybody(self, items: list[str]) -> set[str]:
+        """Ask which tasks are done in the run, by whomever."""
+        self.flush()
+        assert self.run_name is not None
+        return {row[0] for row in self._pool.run(self._records.audited_in_run(self.run_name, items))}
+
+    # --- written behind ------------------------------------------------------------------------
+
+    def claim_soon(self, item: str) -> None:
+        """Remember a claim; it is in the database within 50 ms."""
+        with self._lock:
+            self._claims[item] = self._incarnation()
+            self._schedule(CLAIM_DELAY_SEC)
+
+    def done(self, items: list[str]) -> None:
+        """Remember that tasks are done; it is in the database within 100 ms."""
+        with self._lock:
+            if len(self._audits) + len(items) > MOST_PENDING:
+                raise JobsyncError(
+                    f"{len(self._audits)} finished tasks wait for the database, which is away: no more can be kept; "
+                    "stop, or bring it back"
+                )
+            self._audits.update(dict.fromkeys(items))
+            self._schedule(AUDIT_DELAY_SEC)
+
+    @property
+    def pending(self) -> int:
+        """How many entries wait for the database."""
+        return len(self._claims) + len(self._audits)
+
+    def is_pending(self, item: str) -> bool:
+        """Whether a task is done but not yet in the database."""
+        return item in self._audits
+
+    def _schedule(self, delay_sec: float) -> None:
+        due_sec = boot_sec() + delay_sec
+        if due_sec < self._due_sec:
+            self._due_sec = due_sec
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="jobsync-ledger", daemon=True)
+                self._thread.start()
+            self._wake.set()
+
+    def flush(self) -> bool:
+        """Write everything that waits; False if the database could not take it (it is kept and tried again)."""
+        with self._flushing:
+            with self._lock:
+                claims, self._claims = self._claims, {}
+                audits = list(self._audits)  # kept until they are written: is_pending answers from them
+                self._due_sec = float("inf")
+            try:
+                self._write_claims(claims)
+                for start in range(0, len(audits), BATCH):
+                    self._write_audits(audits[start : start + BATCH])
+            except JobsyncError as error:
+                with self._lock:
+                    self._claims = {**claims, **self._claims}
+                    self._schedule(RETRY_SEC)
+                log.warning("%d claims and audits wait for the database: %s", self.pending, error)
+                return False
+            return True
+
+    def _write_claims(self, claims: dict[str, int]) -> None:
+        for incarnation in set(claims.values()):
+            items = [item for item, holder in claims.items() if holder == incarnation]
+            for start in range(0, len(items), BATCH):
+                batch = items[start : start + BATCH]
+                tokens = [self._token_of(item) for item in batch]
+                self._pool.run(self._records.claim(incarnation, self.day, self.run_name, batch, tokens))
+
+    def _write_audits(self, items: list[str]) -> None:
+        written = self._audit(items)
+        if self.run_name is not None and len(written) < len(items):
+            # The node was fenced since it claimed them. Whatever nobody else has taken is claimed again and recorded.
+            missing = [item for item in items if item not in written]
+            again = list(self.claim_now(missing))
+            written |= self._audit(again) if again else set()
+            lost = [item for item in missing if item not in written]
+            if lost:
+                log.warning(
+                    "%d finished tasks of run %r are not recorded: others have taken them over (such as %r)",
+                    len(lost),
+                    self.run_name,
+                    lost[0],
+                )
+        with self._lock:
+            for item in items:
+                self._audits.pop(item, None)
+
+    def _audit(self, items: list[str]) -> set[str]:
+        rows = self._pool.run(self._records.audit(self._incarnation(), self.day, self.run_name, items))
+        return {row[0] for row in rows}
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            while not self._closed and (wait_sec := self._due_sec - boot_sec()) != float("inf"):
+                if wait_sec <= 0:
+                    self.flush()
+                else:
+                    self._wake.wait(wait_sec)
+                    self._wake.clear()
+
+    def close(self, patience_sec: float) -> None:
+        """Write what waits, trying for `patience_sec`; then end the thread."""
+        until_sec = boot_sec() + patience_sec
+        while not self.flush() and boot_sec() < until_sec:
+            threading.Event().wait(0.1)
+        self._closed = True
+        self._wake.set()
+        if self.pending:
+            log.error("%d claims and audits are lost: the database stayed away until the exit", self.pending)

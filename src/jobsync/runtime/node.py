@@ -1,0 +1,195 @@
+"""One node in one process: the engine, the callbacks, the pool and what is in hand, under one roof.
+
+A `Node` is entered once and left once. Whoever asks whether a token is owned reads one immutable value and his own
+clocks; nothing here is locked for that.
+"""
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+
+from jobsync.core import messages as m
+from jobsync.core.errors import EnterTimeout, JobsyncError, NotRunning
+from jobsync.core.holding import Holding
+from jobsync.core.member import Member
+from jobsync.core.settings import Settings, Timing
+from jobsync.core.tokens import TokenSet
+from jobsync.postgres.pool import Pool
+from jobsync.postgres.protocol import Protocol
+from jobsync.postgres.reception import receive
+from jobsync.postgres.session import session_conninfo
+from jobsync.runtime.callbacks import Callbacks
+from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.engine import Engine, Hooks
+from jobsync.runtime.hands import InHand, Latch
+from jobsync.runtime.place import Doorway
+
+log = logging.getLogger("jobsync")
+
+LEAVE_MARGIN_SEC = 5.0
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+_boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Node:
+    """A member of the fleet, from `enter` to `leave`."""
+
+    def __init__(self, name: str, settings: Settings, *, environment: str | None) -> None:
+        self.name = name
+        self.settings = settings
+        self.hands = InHand()
+        self.callbacks = Callbacks(name)
+        self._doorway = Doorway(settings)
+        self.pool: Pool = self._doorway.pool()
+        self._before_handover: list[Callable[[], object]] = []
+        self._timing = Timing.of(settings, session_lease_sec=None)
+        own = self._doorway.session_place()
+        protocol = Protocol(settings.prefix, host=platform.node(), pid=os.getpid(), environment=environment)
+        self.engine = Engine(
+            Member(name, settings),
+            protocol,
+            session_conninfo(own.conninfo),
+            hooks=Hooks(self.callbacks.tell, self._drain, self._report),
+            unavailable=own.unavailable,
+        )
+
+    # --- entering and leaving ------------------------------------------------------------------
+
+    def receive(self) -> date:
+        """Visit the database: the schema stands afterwards; give its date."""
+        return receive(self._doorway.place, self.settings.prefix)
+
+    def enter(self, *, wait_sec: float | None) -> None:
+        """Join, and wait until enough nodes are live and this one has its first tokens, or gets none.
+
+        Raises what keeps it out (NodeNameInUse, ConfigMismatch, DatabaseUnavailable), or EnterTimeout after leaving.
+        """
+        began_sec = boot_sec()
+        for doubt in self.settings.doubts():
+            log.warning("node %r: %s", self.name, doubt)
+        self.engine.start()
+        limit_sec = self.settings.token_distribution_timeout_sec
+        if wait_sec is not None:
+            # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
+            self.engine.wait_until(lambda _: False, wait_sec)
+            limit_sec = max(limit_sec - wait_sec, 0.1)
+        ready = self.engine.wait_until(self._is_ready if wait_sec is None else self._is_settled, limit_sec)
+        if self.engine.error is not None:
+            raise self.engine.error
+        live = self.engine.standing.live
+        if not ready or live < self.settings.minimum_nodes:
+            waited_sec = boot_sec() - began_sec
+            self.leave()
+            raise EnterTimeout(self._why_not_ready(live, waited_sec))
+
+    def _why_not_ready(self, live: int, waited_sec: float) -> str:
+        if live < self.settings.minimum_nodes:
+            return (
+                f"node {self.name!r} waited {waited_sec:.1f} s for {self.settings.minimum_nodes} live nodes "
+                f"and saw {live}: start the others, wait longer (wait_on_enter, token_distribution_timeout_sec), "
+                "or lower minimum_nodes"
+            )
+        return (
+            f"node {self.name!r} was granted no tokens within {waited_sec:.1f} s among {live} live nodes "
+            f"(minimum_nodes is {self.settings.minimum_nodes}): look at the leader's log, and whether a session holds "
+            f"locks on the tables {self.settings.prefix}*"
+        )
+
+    def _is_settled(self, standing: m.Standing) -> bool:
+        return standing.settled
+
+    def _is_ready(self, standing: m.Standing) -> bool:
+        return standing.settled and standing.live >= self.settings.minimum_nodes
+
+    def leave(self) -> bool:
+        """Leave gracefully: hand everything over, delete the row, close all connections. True if it went so."""
+        clean = True
+        if self.engine.alive:
+            clean = self.engine.leave(self._timing.handover_sec + LEAVE_MARGIN_SEC)
+        self.callbacks.stop()
+        self.pool.close()
+        self._doorway.release()
+        return clean
+
+    # --- answering -----------------------------------------------------------------------------
+
+    @property
+    def holding(self) -> Holding | None:
+        """What is held this instant; None when the lease is not certain."""
+        holding = self.engine.standing.holding
+        if (
+            time.clock_gettime(_boot_clock) < holding.boot_until_sec
+            and time.clock_gettime(time.CLOCK_REALTIME) < holding.wall_until_sec
+        ):
+            return holding
+        return None
+
+    @property
+    def tokens(self) -> TokenSet:
+        """The tokens owned this instant."""
+        holding = self.holding
+        return holding.tokens if holding is not None else TokenSet()
+
+    @property
+    def incarnation(self) -> int:
+        """The number of this registration; 0 while the node is not in the fleet."""
+        return self.engine.standing.holding.incarnation
+
+    def is_healthy(self) -> bool:
+        """Lease certain, engine alive, last reply young, callbacks not stuck."""
+        standing = self.engine.standing
+        if not self.engine.alive or self.holding is None or standing.last_reply is None:
+            return False
+        silent_sec = boot_sec() - standing.last_reply.boot_sec
+        return (
+            silent_sec < self.settings.health_check_interval_sec
+            and self.callbacks.stuck_for_sec() < self._timing.handover_sec
+        )
+
+    def require_running(self) -> None:
+        """Raise the reason when the engine has ended."""
+        if self.engine.error is not None:
+            raise self.engine.error
+        if not self.engine.alive:
+            raise NotRunning(f"node {self.name!r} is not in the fleet: use the job inside its `with` block")
+
+    # --- hand-overs ----------------------------------------------------------------------------
+
+    def before_handover(self, flush: Callable[[], object]) -> None:
+        """Have something written before any token is given up."""
+        self._before_handover.append(flush)
+
+    def _drain(self, drain: m.Drain) -> None:
+        """The application has let go when the callback returned, no body runs, and what was claimed is written."""
+
+        def drained() -> None:
+            self.engine.post(lambda at: m.Drained(at, drain.serial))
+
+        flushes = tuple(self._before_handover)
+        latch = Latch(2 + len(flushes), drained)
+        for flush in flushes:
+            self._flush_apart(flush, latch)
+        self.hands.when_free(drain.tokens, latch.count_down)
+        if drain.change is None:
+            latch.count_down()
+        else:
+            self.callbacks.tell(drain.change, latch.count_down)
+
+    def _flush_apart(self, flush: Callable[[], object], latch: Latch) -> None:
+        def work() -> None:
+            try:
+                flush()
+            except JobsyncError as error:
+                log.warning("node %r: before a hand-over: %s", self.name, error)
+            finally:
+                latch.count_down()
+
+        threading.Thread(target=work, name=f"jobsync-flush-{self.name}", daemon=True).start()
+
+    def _report(self, fact: m.Fact) -> None:
+        log.log(LEVELS[fact.level], "%s", fact.text, extra={"jobsync_fact": fact.kind.value})

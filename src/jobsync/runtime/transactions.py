@@ -1,0 +1,62 @@
+"""The exactly-once path: the user's writes and the audit of the task commit together, or not at all.
+
+Whether the task is still this node's is decided at the end, by locks in the database and by no clock: the last
+statement before COMMIT holds the grant until the transaction ends, so neither a hand-over nor a fence can pass it.
+A hand-over of the token waits for the body, and a fence for the commit; both waits are bounded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
+from jobsync.postgres.records import Records, bound_transaction, is_usable
+from jobsync.postgres.statement import run
+from jobsync.runtime.ledger import Ledger
+from jobsync.runtime.node import Node
+
+IDLE_IN_TRANSACTION_MS = 5_000
+
+
+@contextmanager
+def owned_transaction(
+    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, repeat: bool
+) -> Iterator[Any]:
+    """Lend a psycopg connection in a transaction that commits only with the task's audit.
+
+    Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
+    audited already and `repeat` is False; in both cases nothing is written.
+    """
+    holding = node.holding
+    epoch = None if holding is None else holding.epoch_of(token)
+    if holding is None or epoch is None:
+        raise OwnershipLost(
+            f"task {text!r} is not node {node.name!r}'s (token {token}): its owner does it; go on to the next"
+        )
+    node.hands.take(token)
+    try:
+        with node.pool.connection() as conn, conn.transaction():
+            bound_transaction(conn, IDLE_IN_TRANSACTION_MS)
+            yield conn
+            if not is_usable(conn):
+                raise JobsyncError(
+                    f"the transaction of task {text!r} is over: its connection was closed, committed or broken inside "
+                    "the block; leave commit and rollback to job.transaction"
+                )
+            finish = records.finish(holding.incarnation, epoch, token, text, ledger.day, ledger.run_name, repeat=repeat)
+            _refuse(run(conn, finish)[0][0], node.name, text, ledger)
+    finally:
+        node.hands.put_back(token)
+
+
+def _refuse(outcome: str, node: str, text: str, ledger: Ledger) -> None:
+    if outcome == "lost":
+        raise OwnershipLost(
+            f"task {text!r} was lost to another node while {node!r} worked on it: nothing is written; "
+            "its new owner does it"
+        )
+    if outcome == "already":
+        scope = f"in run {ledger.run_name!r}" if ledger.run_name is not None else f"for {ledger.day}"
+        raise AlreadyDone(
+            f"task {text!r} is done already {scope}: nothing is written; pass repeat=True for work that repeats"
+        )
