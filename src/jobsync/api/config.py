@@ -156,7 +156,7 @@ class EnvironmentSection:
 
     def __repr__(self) -> str:
         given = settings_from_variables(self.environ)
-        shown = {key: given[name] for key, name in self.names.items() if name in given}
+        shown = {key: RULES[name].shown(given[name]) for key, name in self.names.items() if name in given}
         return f"<from the environment: {', '.join(f'{key}={value}' for key, value in shown.items())}>"
 
 

@@ -22,7 +22,7 @@ from jobsync.api.status import JobStatus
 from jobsync.api.task_date import date_of, local_today
 from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.api.token_index import TokenIndex, TokenMemo
-from jobsync.core.errors import CoordinationDisabled, InvalidArgument, NotRunning, OwnershipLost
+from jobsync.core.errors import CoordinationDisabled, DatabaseUnavailable, InvalidArgument, NotRunning, OwnershipLost
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.holding import Holding
 from jobsync.core.settings import Settings
@@ -39,6 +39,8 @@ from jobsync.runtime.transactions import owned_transaction
 from jobsync.runtime.visitor import Visitor
 
 log = logging.getLogger("jobsync")
+
+AWAY_SEC = 0.5
 
 AnyNode: TypeAlias = Node | SoloNode | Visitor
 
@@ -116,6 +118,7 @@ class Job:
             if self._entered:
                 raise NotRunning(f"job {self._name!r} is entered already: make another Job for another `with`")
             self._entered = True
+            self._pid = os.getpid()
             try:
                 self._enter()
             except BaseException:
@@ -153,7 +156,7 @@ class Job:
         if self._lock_provider is not None:
             self._lock_provider(self)
         node.callbacks.add(self._listener, None, 0)
-        node.before_handover(ledger.flush)
+        node.add_ledger(ledger)
         self._owns = make_owns(node.engine, self._tokens_by_text.__getitem__)
         node.enter(wait_sec=self._wait_sec)
 
@@ -201,6 +204,7 @@ class Job:
             self._day = ledger.day if ledger is not None else None
 
     _day: date | None = None
+    _pid = 0
 
     def stop(self) -> None:
         """Ask the job to end, from any thread or signal handler: `tasks()` yields no more, `wait` returns True."""
@@ -446,6 +450,8 @@ class Job:
         node = self._node
         if node is None:
             raise NotRunning(f"job {self._name!r} is not entered: use it inside its `with` block")
+        if os.getpid() != self._pid:
+            raise NotRunning(f"job {self._name!r} belongs to the process that entered it: enter another in this child")
         return node
 
     def _recording(self) -> Ledger | SoloLedger:
@@ -482,7 +488,7 @@ class _LoopDesk:
         self._node.hands.put_back(token)
 
     def claim_batch(self, texts: list[str]) -> set[str]:
-        return self._ledger.claim_now(texts)
+        return self._while_away(lambda: self._ledger.claim_now(texts), set())
 
     def release_batch(self, texts: list[str]) -> None:
         self._ledger.release(texts)
@@ -491,11 +497,26 @@ class _LoopDesk:
         self._ledger.done(texts)
 
     def done_by_anybody(self, texts: list[str]) -> set[str]:
-        assert isinstance(self._ledger, Ledger)
-        return self._ledger.done_by_anybody(texts)
+        ledger = self._ledger
+        assert isinstance(ledger, Ledger)
+        return self._while_away(lambda: ledger.done_by_anybody(texts), set())
+
+    def _while_away(self, ask: Callable[[], set[str]], nothing: set[str]) -> set[str]:
+        """Ask until the database answers, or the job is stopped: a database that is away for a while ends no loop."""
+        while not self.stopping:
+            try:
+                return ask()
+            except DatabaseUnavailable as error:
+                log.warning("node %r: the loop waits for the database: %s", self._node.name, error)
+                self.pause(AWAY_SEC)
+        return nothing
 
     def pause(self, seconds: float) -> bool:
+        self.require_running()
         return self._stop.wait(seconds)
+
+    def require_running(self) -> None:
+        self._node.require_running()
 
     @property
     def stopping(self) -> bool:

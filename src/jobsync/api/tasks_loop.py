@@ -22,6 +22,7 @@ from jobsync.core.tasks import Task, TaskId, tasks_of
 MOST_IN_BATCH = 512
 ASK_BATCH = 5_000
 IDLE_FIRST_SEC = 0.02
+UNCERTAIN_SEC = 0.05
 IDLE_MOST_SEC = 0.5
 
 Source: TypeAlias = Iterable[TaskId | Task] | Callable[[], Iterable[TaskId | Task]]
@@ -56,6 +57,9 @@ class Worker(Protocol):
 
     def pause(self, seconds: float) -> bool:
         """Wait for a change of tokens, at most so long; True when the job was stopped."""
+
+    def require_running(self) -> None:
+        """Raise what ended the node, if it ended."""
 
     @property
     def stopping(self) -> bool:
@@ -101,6 +105,8 @@ class TaskLoop:
             if not self._fill() and not self._walk_again():
                 break
         self.close()
+        if not self._worker.stopping:
+            self._worker.require_running()
         raise StopIteration
 
     def done(self) -> None:
@@ -196,8 +202,11 @@ class TaskLoop:
             if task.text in self._done_in_run:
                 return False
             self._seen_undone.append(task.text)
-        holding = self._worker.holding_now()
-        return holding is not None and self._worker.token_of_text(task.text) in holding.tokens
+        while (holding := self._worker.holding_now()) is None:
+            # Whose task it is cannot be told now. Passing over it could leave it undone, so the loop waits.
+            if self._worker.pause(UNCERTAIN_SEC):
+                return False
+        return self._worker.token_of_text(task.text) in holding.tokens
 
     # --- walks ---------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from jobsync.core.settings import Settings
 
 NEVER = float("inf")
 TOLD_AT_ONCE = 5
+PRUNE_EVERY_SEC = 3600.0
+PRUNE_MORE_SEC = 0.1
 
 
 class Leadership:
@@ -27,6 +29,7 @@ class Leadership:
         self._retry = Retry(name, 0.02, 1.0)
         self._refused_since_sec: float | None = None
         self._said_of_locks: tuple[object, ...] = ((), ())
+        self._prune_at_sec = 0.0
 
     @property
     def is_mine(self) -> bool:
@@ -50,6 +53,24 @@ class Leadership:
         if self._due and self.is_mine and now_sec >= self._retry.not_before_sec:
             return m.ReadPlanInputs(self._settings.locks_enabled)
         return None
+
+    def prune_question(self, now_sec: float) -> m.Question | None:
+        """Give the question that deletes old rows, about once an hour; in small bites while there is more."""
+        if not self.is_mine or now_sec < self._prune_at_sec:
+            return None
+        self._prune_at_sec = now_sec + PRUNE_EVERY_SEC
+        settings = self._settings
+        return m.Prune(
+            settings.claim_retention_days,
+            settings.audit_retention_days,
+            settings.rebalance_retention_days,
+            settings.dead_node_retention_days,
+        )
+
+    def pruned(self, *, more: bool, now_sec: float) -> None:
+        """Take in whether old rows are left."""
+        if more:
+            self._prune_at_sec = now_sec + PRUNE_MORE_SEC
 
     def take_inputs(self, inputs: m.PlanInputs) -> None:
         """Keep the snapshot; the plan is made when it is to be saved."""

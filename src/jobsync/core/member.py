@@ -93,6 +93,7 @@ class Member:
         # When what is due.
         self._beat_at_sec = NEVER
         self._check_at_sec = 0.0
+        self._checked = False
         self._watch_at_sec = NEVER
         self._ping_at_sec = NEVER
         self._grow_at_sec = NEVER
@@ -218,6 +219,12 @@ class Member:
                 f"{self.settings.heartbeat_timeout_sec:g} s; give session_dsn a direct connection for under a second"
             )
             self._say(FactKind.SESSION_LEASE_OFF, text, "warning")
+        elif hello.direct and lease_sec is None and asked_sec is not None:
+            text = (
+                f"round trips take {hello.round_trip_sec * 1000:.0f} ms, too long for a session lease: death is "
+                f"noticed by the row lease alone, after {self.settings.heartbeat_timeout_sec:g} s"
+            )
+            self._say(FactKind.SESSION_LEASE_OFF, text, "warning")
         elif lease_sec is not None and asked_sec is not None and lease_sec > asked_sec:
             text = (
                 f"round trips take {hello.round_trip_sec * 1000:.0f} ms: session_lease_sec is raised from "
@@ -310,6 +317,7 @@ class Member:
         | m.PlanInputs
         | m.PlanSaved
         | m.QuarantineLifted
+        | m.Pruned
         | m.LeaveBegun
         | m.Left
         | m.Pong,
@@ -327,6 +335,8 @@ class Member:
             case m.QuarantineLifted():
                 self._quarantined_since_sec = None
                 self._grow_at_sec = self._now.boot_sec
+            case m.Pruned():
+                self._leadership.pruned(more=answer.more, now_sec=self._now.boot_sec)
             case m.LeaveBegun():
                 self._departure.announced()
                 self._live = answer.live
@@ -401,6 +411,7 @@ class Member:
         self._belief.row = Lease(sent, self._timing.row_lease_sec)
         if now_sec >= self._check_at_sec:
             self._check_at_sec = now_sec + self.settings.rebalance_check_interval_sec
+            self._checked = True
         self._leadership.note(leader=reply.leader, plan_due=reply.plan_due)
         self._beat_at_sec = sent.boot_sec + self._beat_every_sec()
         self._longest_lease_sec = reply.longest_lease_ms / 1000
@@ -568,7 +579,13 @@ class Member:
                 return m.Fence(suspect.who, suspect.beats, suspect.rule)
         if now_sec >= self._beat_at_sec:
             return None  # The beat comes first: what follows rests on what it brings.
-        return self._leadership.question(me, now_sec) or self._grow_question(me)
+        return self._leadership.question(me, now_sec) or self._grow_question(me) or self._prune_question()
+
+    def _prune_question(self) -> m.Question | None:
+        # With the first check after taking the lead, not before: entering and taking over come first.
+        if not self._checked:
+            return None
+        return self._leadership.prune_question(self._now.boot_sec)
 
     def _grow_question(self, me: m.Identity) -> m.Question | None:
         if self._now.boot_sec < max(self._grow_at_sec, self._grow_retry.not_before_sec) or not self._wanted():

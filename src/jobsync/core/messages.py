@@ -164,6 +164,16 @@ class LiftQuarantine:
 
 
 @dataclass(frozen=True, slots=True)
+class Prune:
+    """Delete a bounded number of rows past their retention; None keeps for ever."""
+
+    claim_days: float | None
+    audit_days: float | None
+    rebalance_days: float | None
+    dead_node_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BeginLeave:
     """Announce a graceful exit."""
 
@@ -195,6 +205,7 @@ Question = (
     | ReadPlanInputs
     | SavePlan
     | LiftQuarantine
+    | Prune
     | BeginLeave
     | Leave
     | Ping
@@ -303,6 +314,13 @@ class QuarantineLifted:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """Old rows are gone; `more` are left."""
+
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveBegun:
     """The exit is announced; `live` nodes remain."""
 
@@ -336,6 +354,7 @@ Answer = (
     | PlanInputs
     | PlanSaved
     | QuarantineLifted
+    | Pruned
     | LeaveBegun
     | Left
     | Pong

@@ -71,8 +71,6 @@ class Task:
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Task):
             return NotImplemented
-        if self._text == other.text:
-            return False
         try:
             if self._id < other.id:  # type: ignore[operator]
                 return True

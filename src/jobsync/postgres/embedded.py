@@ -119,6 +119,8 @@ def acquire(data_dir: Path | None = None) -> EmbeddedServer:
             except BaseException:
                 _let_go(home)
                 raise
+        except DatabaseUnavailable:  # It is an OSError, too, and says all already.
+            raise
         except OSError as error:
             raise DatabaseUnavailable(
                 f"The embedded PostgreSQL in {str(home.path)!r} cannot be used: {error}. Choose a directory "
@@ -261,7 +263,7 @@ def _has_keeper(home: Home) -> bool:
 
 
 def _start_keeper(home: Home) -> None:
-    """Start a keeper and wait for its report."""
+    """Start a keeper and wait for its report; the reasons of a failure are in the log, too."""
     account = account_for(home.pgdata)
     binaries = reachable_by(find_binaries(), account, home.path)
     ids = [] if account is None else [str(account.uid), str(account.gid)]
@@ -279,8 +281,8 @@ def _start_keeper(home: Home) -> None:
         os.close(log)
     if report != "ready":
         raise DatabaseUnavailable(
-            f"The embedded PostgreSQL {binaries.version} in {str(home.path)!r} did not start: "
-            f"{report or 'its keeper died'}. {_closed_parent(home, account)}{_log_end(home)}"
+            f"The embedded PostgreSQL {binaries.version} in {str(home.path)!r} did not start. "
+            f"{_closed_parent(home, account)}{_log_end(home)}"
         )
     _logger.info("An embedded PostgreSQL %s keeps its data in %s", binaries.version, home.path)
 

@@ -337,15 +337,15 @@ class Server:
         try:
             done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603 (our own words)
                 [self._bin_dir / command[0], *command[1:]],
-                input=said.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=PROGRAM_LIMIT_SEC, check=False, **self._as_owner(),
+                input=said.encode(), capture_output=True, timeout=PROGRAM_LIMIT_SEC, check=False,
+                **self._as_owner(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise KeeperError(f"{command[0]} did not end within {PROGRAM_LIMIT_SEC:.0f} s") from None
-        output = done.stdout.decode(errors="replace")
+        complaint = done.stderr.decode(errors="replace").strip()
         if done.returncode != 0:
-            raise KeeperError(f"{command[0]} failed with status {done.returncode}: {output.strip()}")
-        return output
+            raise KeeperError(f"{command[0]} failed with status {done.returncode}: {complaint}")
+        return done.stdout.decode(errors="replace") + complaint
 
     def _as_owner(self) -> dict[str, Any]:
         """Give what all programs of PostgreSQL are started with, their account above all."""

@@ -47,6 +47,26 @@ class Pool:
                 conn.rollback()
             pool.putconn(conn)
 
+    @contextmanager
+    def transaction(self, first: Statement) -> Iterator[Connection[Any]]:
+        """Lend a connection in a transaction whose first statement is `first`.
+
+        A lent connection may have died since it was last used (a restart of the server); `first` finds that out, and
+        another connection is taken, before the caller has done anything.
+        """
+        for attempt in range(self._size + 1):
+            with self.connection() as conn:
+                try:
+                    conn.execute("begin")
+                    run(conn, first)
+                except psycopg.OperationalError as error:
+                    if attempt == self._size:
+                        raise self._unavailable(str(error).strip()) from error
+                    continue
+                with _ending(conn):
+                    yield conn
+                return
+
     def run(self, work: Statement) -> list[Row]:
         """Execute one statement on a lent connection."""
         try:
@@ -54,6 +74,8 @@ class Pool:
                 return run(conn, work)
         except psycopg.OperationalError as error:
             raise self._unavailable(str(error).strip()) from error
+        except psycopg.Error as error:
+            raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
     def _opened(self) -> ConnectionPool[Connection[Any]]:
         with self._lock:
@@ -78,3 +100,15 @@ class Pool:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close(timeout=1.0)
+
+
+@contextmanager
+def _ending(conn: Connection[Any]) -> Iterator[None]:
+    """Commit at the end, roll back on any exception; a connection that the block closed is left as it is."""
+    try:
+        yield
+    except BaseException:
+        if not conn.closed:
+            conn.rollback()
+        raise
+    conn.commit()

@@ -53,6 +53,9 @@ class Protocol:
                 return self._save_plan(question)
             case m.LiftQuarantine(generation):
                 return call("lift_quarantine", p, generation, types=("bigint",))
+            case m.Prune(claim_days, audit_days, rebalance_days, dead_node_days):
+                days = (claim_days, audit_days, rebalance_days, dead_node_days)
+                return call("prune", p, *days, types=("float8",) * 4)
             case m.BeginLeave(me):
                 return call("begin_leave", p, *_who(me), types=IDENTITY)
             case m.Leave(me):
@@ -148,6 +151,8 @@ class Protocol:
                 return m.PlanSaved(rows[0][0])
             case m.LiftQuarantine():
                 return m.QuarantineLifted()
+            case m.Prune():
+                return m.Pruned(rows[0][0])
             case m.BeginLeave():
                 return m.LeaveBegun(rows[0][0]) if rows else m.NotCurrent()
             case m.Leave():

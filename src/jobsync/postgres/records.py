@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from jobsync.postgres.statement import Statement, call, run, statement
+from jobsync.postgres.statement import Statement, call, statement
 
 
 class Records:
@@ -78,12 +78,9 @@ class Records:
         )
 
 
-def bound_transaction(conn: Connection[Any], idle_ms: int) -> None:
-    """Bound a user's transaction: while it idles, a fence of its node would have to wait for it."""
-    run(
-        conn,
-        Statement("select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{idle_ms}ms",)),
-    )
+def bound_idle(idle_ms: int) -> Statement:
+    """Bound a user's transaction: while it idles at its end, a fence of its node has to wait for it."""
+    return Statement("select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{idle_ms}ms",))
 
 
 def is_usable(conn: Connection[Any]) -> bool:

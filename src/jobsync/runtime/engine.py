@@ -85,9 +85,7 @@ class Engine:
         self._changed = threading.Condition()
         self._finished = False
         self._inbox: deque[Callable[[Instant], m.Event]] = deque()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._wake_read = self._wake_write = -1
         self._session: Session | None = None
         self._stale: Session | None = None
         self._opening: Generator[Statement, Done, m.Hello] | None = None
@@ -102,6 +100,9 @@ class Engine:
 
     def start(self) -> None:
         """Start the thread."""
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
         self._thread.start()
 
     @property

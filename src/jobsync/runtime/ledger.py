@@ -101,6 +101,11 @@ class Ledger:
         """How many entries wait for the database."""
         return len(self._claims) + len(self._audits)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits and nothing is being written this instant."""
+        return not self.pending and not self._flushing.locked()
+
     def is_pending(self, item: str) -> bool:
         """Whether a task is done but not yet in the database."""
         return item in self._audits

@@ -9,7 +9,6 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
 from datetime import date
 
 from jobsync.core import messages as m
@@ -26,6 +25,7 @@ from jobsync.runtime.callbacks import Callbacks
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.engine import Engine, Hooks
 from jobsync.runtime.hands import InHand, Latch
+from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.place import Doorway
 
 log = logging.getLogger("jobsync")
@@ -46,7 +46,7 @@ class Node:
         self.callbacks = Callbacks(name)
         self._doorway = Doorway(settings)
         self.pool: Pool = self._doorway.pool()
-        self._before_handover: list[Callable[[], object]] = []
+        self._ledgers: list[Ledger] = []
         self._timing = Timing.of(settings, session_lease_sec=None)
         own = self._doorway.session_place()
         protocol = Protocol(settings.prefix, host=platform.node(), pid=os.getpid(), environment=environment)
@@ -160,9 +160,9 @@ class Node:
 
     # --- hand-overs ----------------------------------------------------------------------------
 
-    def before_handover(self, flush: Callable[[], object]) -> None:
-        """Have something written before any token is given up."""
-        self._before_handover.append(flush)
+    def add_ledger(self, ledger: Ledger) -> None:
+        """Have a ledger written before any token is given up."""
+        self._ledgers.append(ledger)
 
     def _drain(self, drain: m.Drain) -> None:
         """The application has let go when the callback returned, no body runs, and what was claimed is written."""
@@ -170,20 +170,20 @@ class Node:
         def drained() -> None:
             self.engine.post(lambda at: m.Drained(at, drain.serial))
 
-        flushes = tuple(self._before_handover)
-        latch = Latch(2 + len(flushes), drained)
-        for flush in flushes:
-            self._flush_apart(flush, latch)
+        unwritten = [ledger for ledger in self._ledgers if not ledger.is_settled]
+        latch = Latch(2 + len(unwritten), drained)
+        for ledger in unwritten:
+            self._flush_apart(ledger, latch)
         self.hands.when_free(drain.tokens, latch.count_down)
         if drain.change is None:
             latch.count_down()
         else:
             self.callbacks.tell(drain.change, latch.count_down)
 
-    def _flush_apart(self, flush: Callable[[], object], latch: Latch) -> None:
+    def _flush_apart(self, ledger: Ledger, latch: Latch) -> None:
         def work() -> None:
             try:
-                flush()
+                ledger.flush()
             except JobsyncError as error:
                 log.warning("node %r: before a hand-over: %s", self.name, error)
             finally:

@@ -9,6 +9,7 @@ from jobsync.postgres.reception import Place, place_of
 
 EMBEDDED = "embedded"
 POOL_SIZE = 8
+POOL_WAIT_SEC = 5.0
 
 log = logging.getLogger("jobsync")
 
@@ -37,7 +38,7 @@ class Doorway:
         return Pool(
             self.place.conninfo,
             size=POOL_SIZE,
-            wait_sec=self._settings.health_check_interval_sec,
+            wait_sec=POOL_WAIT_SEC,
             unavailable=self.place.unavailable,
         )
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
-from jobsync.postgres.records import Records, bound_transaction, is_usable
+from jobsync.postgres.records import Records, bound_idle, is_usable
 from jobsync.postgres.statement import run
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
@@ -35,8 +35,7 @@ def owned_transaction(
         )
     node.hands.take(token)
     try:
-        with node.pool.connection() as conn, conn.transaction():
-            bound_transaction(conn, IDLE_IN_TRANSACTION_MS)
+        with node.pool.transaction(bound_idle(IDLE_IN_TRANSACTION_MS)) as conn:
             yield conn
             if not is_usable(conn):
                 raise JobsyncError(

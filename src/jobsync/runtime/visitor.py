@@ -44,6 +44,9 @@ class Visitor:
     tokens = TokenSet()
     incarnation = 0
 
+    def require_running(self) -> None:
+        """Serve what a visitor can: it owns no task, so nothing of a node is required."""
+
     def is_healthy(self) -> bool:
         """Nothing is held, so nothing can be certain."""
         return False

@@ -13,9 +13,14 @@ declare
 begin
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '2s', true);
-    select * into agreed from sync_meta m for key share;
+    -- A look without a lock says which lock is needed: two that shared one and then both wanted more would deadlock.
+    select * into agreed from sync_meta m;
     if (agreed.total_tokens, agreed.hash_function) is distinct from (_total_tokens, _hash_function) then
         select * into agreed from sync_meta m for update;
+    else
+        select * into agreed from sync_meta m for key share;
+    end if;
+    if (agreed.total_tokens, agreed.hash_function) is distinct from (_total_tokens, _hash_function) then
         if exists (select from sync_node n where n.state <> 'fenced') then
             outcome := 'mismatch';
             total_tokens := agreed.total_tokens;

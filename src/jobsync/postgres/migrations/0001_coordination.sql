@@ -93,6 +93,8 @@ create table sync_claim (
 create unique index sync_claim_by_run on sync_claim (run, item) where run is not null;
 create unique index sync_claim_by_date on sync_claim (date, item) where run is null;
 
+create index sync_claim_created_on on sync_claim using brin (created_on);
+
 create table sync_audit (
     node       text not null,
     item       text not null,
@@ -102,6 +104,7 @@ create table sync_audit (
 );
 create unique index sync_audit_by_run on sync_audit (run, item) where run is not null;
 create unique index sync_audit_by_date on sync_audit (date, item) where run is null;
+create index sync_audit_created_on on sync_audit using brin (created_on);
 
 -- A named batch: its date is fixed at its first entry.
 create table sync_run (

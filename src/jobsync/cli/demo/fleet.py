@@ -1,0 +1,115 @@
+"""The demo's processes: who was started, how each ended, and what a SIGKILL found in its hands."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobsync.cli.processes import Lifeline, Worker, start_worker, worker_environment
+
+LEAVE_SEC = 8.0
+CATCH_SEC = 10.0
+
+
+class Fleet:
+    """Workers by name, each with a file for what it prints; closing it ends them all."""
+
+    def __init__(self, *, dsn: str, prefix: str, limit: int, pace_ms: float, log_dir: Path) -> None:
+        self._options = {"dsn": dsn, "appname": prefix}
+        self._arguments = [str(limit), str(pace_ms)]
+        self._log_dir = log_dir
+        self._lifeline = Lifeline()
+        self._told_to_stop: set[str] = set()
+        self.workers: dict[str, Worker] = {}
+        self.killed: str | None = None
+
+    def start(self, *, minimum_nodes: int) -> str:
+        """Start one more worker, which waits until so many are live; give its name."""
+        name = f"worker-{len(self.workers) + 1}"
+        self.workers[name] = start_worker(
+            name,
+            "jobsync.cli.demo.worker",
+            [name, *self._arguments],
+            lifeline=self._lifeline,
+            environment=worker_environment(self._options | {"minimum_nodes": minimum_nodes}),
+            output=self._log_path(name),
+        )
+        return name
+
+    def kill(self, name: str, open_files: Callable[[str], list[str]]) -> float:
+        """Kill a worker with SIGKILL while it is inside a file; give the instant of the kill.
+
+        It is frozen for the moment of the look: otherwise the file could end between the look and the kill. One
+        that is found between two files goes on, and is looked at again.
+        """
+        worker = self.workers[name]
+        until_sec = time.perf_counter() + CATCH_SEC
+        while True:
+            worker.send(signal.SIGSTOP)
+            # A commit that was on its way when it froze has arrived by the second look.
+            if (open_files(name) and open_files(name)) or time.perf_counter() > until_sec:
+                break
+            worker.send(signal.SIGCONT)
+            time.sleep(0.003)
+        killed_sec = time.perf_counter()
+        worker.send(signal.SIGKILL)
+        self.killed = name
+        worker.process.wait()
+        return killed_sec
+
+    def stop(self, name: str) -> None:
+        """Ask a worker to stop, with SIGTERM."""
+        self._told_to_stop.add(name)
+        self.workers[name].send(signal.SIGTERM)
+
+    def running(self) -> list[str]:
+        """Name the workers that are meant to own tokens: running, and not told to stop."""
+        return [name for name, worker in self.workers.items() if worker.is_running and name not in self._told_to_stop]
+
+    def state_of(self, name: str) -> str:
+        """Say in a word or two how a worker is."""
+        worker = self.workers.get(name)
+        if worker is None:
+            return "unknown"
+        if name == self.killed:
+            return "killed (SIGKILL)"
+        if worker.is_running:
+            return "stopping (SIGTERM)" if name in self._told_to_stop else "working"
+        status = worker.process.returncode
+        if status != 0:
+            return f"failed ({status})"
+        return "stopped (SIGTERM)" if name in self._told_to_stop else "finished"
+
+    def wait(self) -> dict[str, int]:
+        """Wait until all have ended, at most `LEAVE_SEC`; give the exit status of each but the killed one."""
+        until_sec = time.perf_counter() + LEAVE_SEC
+        while any(worker.is_running for worker in self.workers.values()) and time.perf_counter() < until_sec:
+            time.sleep(0.02)
+        return {
+            name: -1 if (status := worker.process.poll()) is None else status
+            for name, worker in self.workers.items()
+            if name != self.killed
+        }
+
+    def complaints(self) -> list[str]:
+        """Give the last line that each failed worker printed."""
+        lines = []
+        for name, worker in self.workers.items():
+            text = self._log_path(name).read_text(errors="replace").strip()
+            if name != self.killed and worker.process.poll() not in {None, 0} and text:
+                lines.append(f"{name} said: {text.splitlines()[-1]}")
+        return lines
+
+    def close(self) -> None:
+        """Stop whoever runs, and kill whoever does not stop."""
+        for worker in self.workers.values():
+            worker.send(signal.SIGCONT)
+            worker.send(signal.SIGTERM)
+        self.wait()
+        for worker in self.workers.values():
+            worker.send(signal.SIGKILL)
+            worker.process.wait()
+        self._lifeline.close()
+
+    def _log_path(self, name: str) -> Path:
+        return self._log_dir / f"{name}.log"

@@ -1,0 +1,33 @@
+-- Delete what is past its retention, a bounded number of rows at a time and never waiting for a lock, so that the leader
+-- may do it on its own session between two beats. A null retention keeps for ever. True: there is more to delete.
+create or replace function sync_prune(_claim_days double precision, _audit_days double precision,
+                                      _rebalance_days double precision, _dead_node_days double precision)
+returns boolean
+language plpgsql as $$
+declare
+    at_most constant integer := 2000;
+    deleted integer;
+    most_deleted integer := 0;
+begin
+    perform set_config('lock_timeout', '150ms', true);
+    delete from sync_claim c where c.ctid = any (array(
+        select o.ctid from sync_claim o where o.created_on < clock_timestamp() - _claim_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    delete from sync_audit a where a.ctid = any (array(
+        select o.ctid from sync_audit o where o.created_on < clock_timestamp() - _audit_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    delete from sync_rebalance b where b.ctid = any (array(
+        select o.ctid from sync_rebalance o where o.triggered_at < clock_timestamp() - _rebalance_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    delete from sync_node n where n.ctid = any (array(
+        select o.ctid from sync_node o
+        where o.state = 'fenced' and o.last_heartbeat < clock_timestamp() - _dead_node_days * interval '1 day'
+        limit at_most for update skip locked));
+    return most_deleted = at_most;
+end $$;
