@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint fix bench clean
+.PHONY: help setup demo test test-slow lint fix bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,9 @@ demo: $(READY)   ## the main job: a fleet, real input, a kill, a verdict
 
 test: lint       ## lint, then every test but the slow ones
 	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
+
+test-slow: $(READY)  ## the tests that take minutes
+	@$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(READY)   ## style, types, and who may import whom
 	@$(BIN)/ruff check --quiet .

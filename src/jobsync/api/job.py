@@ -92,6 +92,7 @@ class Job:
         self._signals = StopSignals(self.stop) if handle_signals else None
         settings = self._settings or Settings()
         hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
+        self._hash_function = hash_function
         self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
         self._index = TokenIndex(lambda text: hash_function(text, total))
         self._total_tokens = total
@@ -142,7 +143,7 @@ class Job:
     def _enter_alone(self) -> None:
         node = self._node = SoloNode(self._name, Settings())
         self._ledger = SoloLedger(self._given_date or local_today())
-        self._owns = make_owns(node.engine, self._tokens_by_text.__getitem__)
+        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
         node.callbacks.add(self._listener, None, 0)
         node.enter()
 
@@ -157,7 +158,7 @@ class Job:
             self._lock_provider(self)
         node.callbacks.add(self._listener, None, 0)
         node.add_ledger(ledger)
-        self._owns = make_owns(node.engine, self._tokens_by_text.__getitem__)
+        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
         node.enter(wait_sec=self._wait_sec)
 
     def _enter_run(self, node: Node, run: str) -> date:

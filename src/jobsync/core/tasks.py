@@ -38,12 +38,15 @@ class Task:
     """
 
     __match_args__ = ("id", "name")
-    __slots__ = ("_id", "_name", "_text")
+    __slots__ = ("_id", "_name", "text")
+
+    text: str
+    """The id as it is hashed, stored and compared; a plain slot, since loops read it for every id."""
 
     def __init__(self, id: TaskId, name: str | None = None) -> None:  # noqa: A002 - users write Task(id=...)
         if name is not None and not isinstance(name, str):
             raise InvalidArgument(f"the name of a task is text or None, not {_type_name(name)}")
-        self._text = task_text(id)
+        self.text = task_text(id)
         self._id = id
         self._name = name
 
@@ -57,16 +60,11 @@ class Task:
         """The name for people; it decides nothing."""
         return self._name
 
-    @property
-    def text(self) -> str:
-        """The id as it is hashed, stored and compared."""
-        return self._text
-
     def __eq__(self, other: object) -> bool:
-        return self._text == other.text if isinstance(other, Task) else NotImplemented
+        return self.text == other.text if isinstance(other, Task) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._text)
+        return hash(self.text)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Task):
@@ -78,7 +76,7 @@ class Task:
                 return False
         except (TypeError, ArithmeticError):  # The second is a Decimal that is not a number.
             pass
-        return self._text < other.text
+        return self.text < other.text
 
     def __repr__(self) -> str:
         return f"Task({self._id!r})" if self._name is None else f"Task({self._id!r}, name={self._name!r})"

@@ -21,26 +21,27 @@ class HasStanding(Protocol):
     standing: Standing
 
 
-def make_owns(engine: HasStanding, token_of: Callable[[str], int]) -> Callable[[str], bool]:
+def make_owns(
+    engine: HasStanding, hash_function: Callable[[str, int], int], total_tokens: int
+) -> Callable[[str], bool]:
     """Build the function that answers for one job; safe from any thread."""
     read_clock = time.clock_gettime
     boot: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    wall: int = time.CLOCK_REALTIME
+    wall_sec = time.time  # noqa: TID251 - the same clock as in runtime.clock, by its quicker way
     remembered: tuple[TokenSet, dict[str, bool]] = (TokenSet(), {})
 
     def owns(text: str) -> bool:
         nonlocal remembered
         holding = engine.standing.holding
-        if read_clock(boot) >= holding.boot_until_sec or read_clock(wall) >= holding.wall_until_sec:
+        if read_clock(boot) >= holding.boot_until_sec or wall_sec() >= holding.wall_until_sec:
             return False
         tokens, answers = remembered
         if tokens is not holding.tokens or len(answers) > MOST_REMEMBERED:
             tokens, answers = remembered = holding.tokens, {}
-        try:
-            return answers[text]
-        except KeyError:
+        answer = answers.get(text)
+        if answer is None:
             # The set and its answers travel as one pair, so another thread's change of both cannot mix them.
-            answer = answers[text] = token_of(text) in tokens
-            return answer
+            answer = answers[text] = hash_function(text, total_tokens) in tokens
+        return answer
 
     return owns

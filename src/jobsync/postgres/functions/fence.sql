@@ -9,11 +9,15 @@ declare
     suspect sync_node;
 begin
     perform set_config('synchronous_commit', 'on', true);
+    if _rule is null or _rule not in ('A', 'B') then
+        raise exception 'a node is fenced by rule A or B, not by %', coalesce(_rule, 'null');
+    end if;
     select * into suspect from sync_node n where n.name = _name for update nowait;
-    if not found or suspect.state = 'fenced' or suspect.incarnation <> _incarnation or suspect.bind <> _bind then
+    if not found or suspect.state = 'fenced'
+       or (suspect.incarnation, suspect.bind) is distinct from (_incarnation, _bind) then
         return false;
     end if;
-    if _rule = 'A' and suspect.beats <> _beats then
+    if _rule = 'A' and suspect.beats is distinct from _beats then
         return false;
     end if;
     -- PostgreSQL caches session status for a transaction, so this first look comes after the row lock.

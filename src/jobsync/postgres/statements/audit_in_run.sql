@@ -10,6 +10,7 @@ with me as (
 ), written as (
     insert into sync_audit (node, item, date, run)
     select $1::text, mine.item, $3::date, $5::text from mine
+    order by mine.item  -- two who write the same items in different orders would deadlock
     on conflict (run, item) where run is not null do nothing
 )
 select item from mine

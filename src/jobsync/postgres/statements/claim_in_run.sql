@@ -5,6 +5,7 @@ select $1::text, i.item, $3::date, $6::text, $2::bigint
 from unnest($4::text[], $5::integer[]) i (item, token)
 where exists (select from sync_grant g where g.node = $1::text and g.incarnation = $2::bigint and g.tokens @> i.token)
   and not exists (select from sync_audit a where a.run = $6::text and a.item = i.item)
+order by i.item  -- two who write the same items in different orders would deadlock
 on conflict (run, item) where run is not null
 do update set node = excluded.node, incarnation = excluded.incarnation, created_on = clock_timestamp()
 where c.incarnation = excluded.incarnation
