@@ -29,4 +29,6 @@ class StopSignals:
         self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
+        # The first signal asks; a second one, from somebody who waits in vain, gets what it would have got before.
+        self.restore()
         self._stop()

@@ -1,7 +1,7 @@
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node
---   elders     live or leaving nodes older than this one whose session stands, counted to two: below two, this node watches
+--   elders     live nodes older than this one whose session stands, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
 --   roster     changes whenever a member comes or goes
 --   plan_due   the plan does not fit the members or the locks (expired locks are looked for only when _check)
@@ -38,7 +38,7 @@ begin
     from sync_node n where n.state <> 'fenced';
     select count(*) into elders from (
         select from sync_node n
-        where n.state <> 'fenced' and (n.created_on, n.name) < (me.created_on, me.name)
+        where n.state = 'live' and (n.created_on, n.name) < (me.created_on, me.name)
           and case when n.session_lease_ms is null
                    then n.last_heartbeat > clock_timestamp() - n.row_lease_ms * interval '1 ms'
                    else sync_session_seen(n.backend_pid, n.backend_start) end

@@ -17,8 +17,7 @@ begin
         insert into sync_claim as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
         on conflict (run, item) where run is not null
         do update set node = excluded.node, incarnation = excluded.incarnation
-        where c.incarnation <> excluded.incarnation
-          and not exists (select from sync_node n where n.incarnation = c.incarnation and n.state <> 'fenced');
+        where c.incarnation <> excluded.incarnation and sync_claim_is_free(c.run, c.item, c.incarnation);
         select c.incarnation into holder from sync_claim c where c.run = _run and c.item = _item;
         if holder is distinct from _incarnation then
             return case when exists (select from sync_audit a where a.run = _run and a.item = _item)

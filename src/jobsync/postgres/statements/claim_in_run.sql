@@ -9,5 +9,5 @@ order by i.item  -- two who write the same items in different orders would deadl
 on conflict (run, item) where run is not null
 do update set node = excluded.node, incarnation = excluded.incarnation, created_on = clock_timestamp()
 where c.incarnation = excluded.incarnation
-   or not exists (select from sync_node n where n.incarnation = c.incarnation and n.state <> 'fenced')
+   or sync_claim_is_free(c.run, c.item, c.incarnation)
 returning c.item
