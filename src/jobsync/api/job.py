@@ -26,7 +26,7 @@ from jobsync.core.errors import CoordinationDisabled, DatabaseUnavailable, Inval
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.holding import Holding
 from jobsync.core.settings import Settings
-from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
+from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, task_text, tasks_of
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.overview import list_nodes
 from jobsync.postgres.records import Records
@@ -82,7 +82,7 @@ class Job:
     ) -> None:
         self._name = _checked_name("node_name", node_name)
         self._run = None if run is None else _checked_name("run", run)
-        self._environment = environment
+        self._environment = None if environment is None else _checked_name("environment", environment)
         self._settings = resolve(coordination_config, config, os.environ)
         self._given_date = date_of(date)
         self._wait_sec = _checked_wait(wait_on_enter)
@@ -143,7 +143,7 @@ class Job:
     def _enter_alone(self) -> None:
         node = self._node = SoloNode(self._name, Settings())
         self._ledger = SoloLedger(self._given_date or local_today())
-        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+        self._owns = self._first_question(make_owns(node.engine, self._hash_function, self._total_tokens))
         node.callbacks.add(self._listener, None, 0)
         node.enter()
 
@@ -158,7 +158,7 @@ class Job:
             self._lock_provider(self)
         node.callbacks.add(self._listener, None, 0)
         node.add_ledger(ledger)
-        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+        self._owns = self._first_question(make_owns(node.engine, self._hash_function, self._total_tokens))
         node.enter(wait_sec=self._wait_sec)
 
     def _enter_run(self, node: Node, run: str) -> date:
@@ -329,9 +329,10 @@ class Job:
         False as soon as the node's own lease is not certain. In a run this is necessary, not sufficient: the
         claim decides (`add_task`, `tasks`).
         """
-        if not self._body_began:
-            self._touch()
-        return self._owns(task.text if task.__class__ is Task else as_task(task).text)
+        if isinstance(task, Task):
+            # The slot is read directly: this line runs for every task of every fleet, and a property costs a call.
+            return self._owns(task._text)  # noqa: SLF001
+        return self._owns(task_text(task))
 
     def task_to_token(self, task: Task | TaskId) -> int:
         """Give the token that a task hashes to."""
@@ -464,6 +465,16 @@ class Job:
         node = self._running()
         assert not isinstance(node, SoloNode)
         return node.pool
+
+    def _first_question(self, owns: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Note at the first question that the body has begun, and cost the later ones nothing."""
+
+        def ask(text: str) -> bool:
+            self._touch()
+            self._owns = owns
+            return owns(text)
+
+        return ask
 
     def _not_running(self, text: str) -> bool:  # noqa: ARG002 - the shape of `owns`
         return False

@@ -38,15 +38,12 @@ class Task:
     """
 
     __match_args__ = ("id", "name")
-    __slots__ = ("_id", "_name", "text")
-
-    text: str
-    """The id as it is hashed, stored and compared; a plain slot, since loops read it for every id."""
+    __slots__ = ("_id", "_name", "_text")
 
     def __init__(self, id: TaskId, name: str | None = None) -> None:  # noqa: A002 - users write Task(id=...)
         if name is not None and not isinstance(name, str):
             raise InvalidArgument(f"the name of a task is text or None, not {_type_name(name)}")
-        self.text = task_text(id)
+        self._text = task_text(id)
         self._id = id
         self._name = name
 
@@ -60,11 +57,16 @@ class Task:
         """The name for people; it decides nothing."""
         return self._name
 
+    @property
+    def text(self) -> str:
+        """The id as it is hashed, stored and compared."""
+        return self._text
+
     def __eq__(self, other: object) -> bool:
-        return self.text == other.text if isinstance(other, Task) else NotImplemented
+        return self._text == other.text if isinstance(other, Task) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash(self._text)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Task):
@@ -76,7 +78,7 @@ class Task:
                 return False
         except (TypeError, ArithmeticError):  # The second is a Decimal that is not a number.
             pass
-        return self.text < other.text
+        return self._text < other.text
 
     def __repr__(self) -> str:
         return f"Task({self._id!r})" if self._name is None else f"Task({self._id!r}, name={self._name!r})"

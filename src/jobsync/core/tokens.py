@@ -126,6 +126,11 @@ class TokenSet(AbstractSet[int]):
         return tuple(zip(self._edges[::2], self._edges[1::2], strict=True))
 
     @property
+    def edges(self) -> Sequence[int]:
+        """The bounds of all ranges, ascending: a token is in the set if the number of edges up to it is odd."""
+        return self._edges
+
+    @property
     def pieces(self) -> int:
         """Count the ranges."""
         return len(self._edges) // 2

@@ -41,7 +41,7 @@ def _functions(prefix: str) -> list[str]:
 
 def installed_version(conn: Connection[Any], prefix: str) -> int:
     """Give the version of the schema in the database, 0 if there is none."""
-    if run(conn, Statement("select to_regclass($1::text) is null", (f"{prefix}meta",)))[0][0]:
+    if not run(conn, statement("is_installed", prefix, f"{prefix}meta"))[0][0]:
         return 0
     return int(run(conn, statement("schema_version", prefix))[0][0])
 

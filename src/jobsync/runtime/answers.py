@@ -6,7 +6,8 @@ every question.
 """
 
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from jobsync.core.messages import Standing
@@ -28,20 +29,22 @@ def make_owns(
     read_clock = time.clock_gettime
     boot: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     wall_sec = time.time  # noqa: TID251 - the same clock as in runtime.clock, by its quicker way
-    remembered: tuple[TokenSet, dict[str, bool]] = (TokenSet(), {})
+    nothing = TokenSet()
+    remembered: tuple[TokenSet, Sequence[int], dict[str, bool]] = (nothing, nothing.edges, {})
 
     def owns(text: str) -> bool:
         nonlocal remembered
         holding = engine.standing.holding
         if read_clock(boot) >= holding.boot_until_sec or wall_sec() >= holding.wall_until_sec:
             return False
-        tokens, answers = remembered
+        tokens, edges, answers = remembered
         if tokens is not holding.tokens or len(answers) > MOST_REMEMBERED:
-            tokens, answers = remembered = holding.tokens, {}
+            tokens, edges, answers = remembered = holding.tokens, holding.tokens.edges, {}
         answer = answers.get(text)
         if answer is None:
-            # The set and its answers travel as one pair, so another thread's change of both cannot mix them.
-            answer = answers[text] = hash_function(text, total_tokens) in tokens
+            # The set and its answers travel together, so another thread's change of both cannot mix them.
+            token = hash_function(text, total_tokens)
+            answer = answers[text] = bisect_right(edges, token) & 1 == 1
         return answer
 
     return owns

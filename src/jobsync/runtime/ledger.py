@@ -58,9 +58,15 @@ class Ledger:
 
     def claim_now(self, items: list[str]) -> set[str]:
         """Claim tasks durably; give those that are this node's."""
-        unique = list(dict.fromkeys(items))
-        tokens = [self._token_of(item) for item in unique]
-        work = self._records.claim(self._incarnation(), self.day, self.run_name, unique, tokens)
+        unique = dict.fromkeys(items)
+        if self.run_name is not None:
+            # What is done here and still on its way into the database would be claimed, and done, again.
+            unique = {item: None for item in unique if not self.is_pending(item)}
+        return self._claim(list(unique)) if unique else set()
+
+    def _claim(self, items: list[str]) -> set[str]:
+        tokens = [self._token_of(item) for item in items]
+        work = self._records.claim(self._incarnation(), self.day, self.run_name, items, tokens)
         return {row[0] for row in self._pool.run(work)}
 
     def release(self, items: list[str]) -> None:
@@ -151,7 +157,7 @@ class Ledger:
         if self.run_name is not None and len(written) < len(items):
             # The node was fenced since it claimed them. Whatever nobody else has taken is claimed again and recorded.
             missing = [item for item in items if item not in written]
-            again = list(self.claim_now(missing))
+            again = list(self._claim(missing))
             written |= self._audit(again) if again else set()
             lost = [item for item in missing if item not in written]
             if lost:

@@ -31,6 +31,7 @@ from jobsync.runtime.place import Doorway
 log = logging.getLogger("jobsync")
 
 LEAVE_MARGIN_SEC = 5.0
+MARGIN_SEC = 1.0
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -77,18 +78,19 @@ class Node:
         if wait_sec is not None:
             # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
             self.engine.wait_until(lambda _: False, wait_sec)
-            limit_sec = max(limit_sec - wait_sec, 0.1)
-        ready = self.engine.wait_until(self._is_ready if wait_sec is None else self._is_settled, limit_sec)
+            limit_sec = max(limit_sec, wait_sec + MARGIN_SEC)
+        # Seen once is enough: a node that waits for its tokens need not see the others stay.
+        enough = self.engine.wait_until(self._are_enough, limit_sec if wait_sec is None else 0.0)
+        settled = enough and self.engine.wait_until(self._is_settled, began_sec + limit_sec - boot_sec())
         if self.engine.error is not None:
             raise self.engine.error
-        live = self.engine.standing.live
-        if not ready or live < self.settings.minimum_nodes:
-            waited_sec = boot_sec() - began_sec
+        if not settled:
+            live, waited_sec = self.engine.standing.live, boot_sec() - began_sec
             self.leave()
-            raise EnterTimeout(self._why_not_ready(live, waited_sec))
+            raise EnterTimeout(self._why_not_ready(live, waited_sec, enough=enough))
 
-    def _why_not_ready(self, live: int, waited_sec: float) -> str:
-        if live < self.settings.minimum_nodes:
+    def _why_not_ready(self, live: int, waited_sec: float, *, enough: bool) -> str:
+        if not enough:
             return (
                 f"node {self.name!r} waited {waited_sec:.1f} s for {self.settings.minimum_nodes} live nodes "
                 f"and saw {live}: start the others, wait longer (wait_on_enter, token_distribution_timeout_sec), "
@@ -103,8 +105,8 @@ class Node:
     def _is_settled(self, standing: m.Standing) -> bool:
         return standing.settled
 
-    def _is_ready(self, standing: m.Standing) -> bool:
-        return standing.settled and standing.live >= self.settings.minimum_nodes
+    def _are_enough(self, standing: m.Standing) -> bool:
+        return standing.live >= self.settings.minimum_nodes
 
     def leave(self) -> bool:
         """Leave gracefully: hand everything over, delete the row, close all connections. True if it went so."""
