@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from jobsync.api.config import FROM_ENVIRONMENT, Unset, resolve
+from jobsync.api.lock_methods import LockMethods
 from jobsync.api.signals import StopSignals
 from jobsync.api.status import JobStatus
 from jobsync.api.task_date import date_of, local_today
@@ -33,6 +34,7 @@ from jobsync.postgres.records import Records
 from jobsync.runtime.answers import make_owns
 from jobsync.runtime.callbacks import Listener
 from jobsync.runtime.ledger import Ledger
+from jobsync.runtime.lock_desk import LockDesk
 from jobsync.runtime.node import Node
 from jobsync.runtime.solo import SoloLedger, SoloNode
 from jobsync.runtime.transactions import owned_transaction
@@ -45,7 +47,7 @@ AWAY_SEC = 0.5
 AnyNode: TypeAlias = Node | SoloNode | Visitor
 
 
-class Job:
+class Job(LockMethods):
     """One node in one process: registers, owns tokens, works on the tasks that hash to them, hands over, leaves.
 
     `node_name` must be unique among the live nodes of a fleet. `environment` is a label for logs. `coordination_config`
@@ -57,7 +59,7 @@ class Job:
 
     `on_tokens_added(set)`, `on_tokens_removed(set)` and `on_rebalance()` (or `on_rebalance(event)`) are called on one
     background thread, never two at once, removed before added. `lock_provider(job)` runs once, before the node
-    joins.
+    joins; with `clear_existing_locks` the locks that this name created before are cleared in the same change.
 
     Raises InvalidArgument or InvalidSettings at once for bad arguments. Entering raises DatabaseUnavailable,
     SchemaError, NodeNameInUse, ConfigMismatch or EnterTimeout.
@@ -73,6 +75,7 @@ class Job:
         date: "date | datetime | str | None" = None,
         wait_on_enter: float | None = None,
         lock_provider: "Callable[[Job], object] | None" = None,
+        clear_existing_locks: bool = False,
         on_rebalance: Callable[..., object] | None = None,
         on_tokens_added: Callable[[set[int]], object] | None = None,
         on_tokens_removed: Callable[[set[int]], object] | None = None,
@@ -87,6 +90,9 @@ class Job:
         self._given_date = date_of(date)
         self._wait_sec = _checked_wait(wait_on_enter)
         self._lock_provider = lock_provider
+        self._clear_existing_locks = clear_existing_locks
+        self._desk: LockDesk | None = None
+        self._lock_desk = self._running_lock_desk
         self._is_observer = observer
         self._listener = Listener(node_name, on_tokens_added, on_tokens_removed, on_rebalance)
         self._signals = StopSignals(self.stop) if handle_signals else None
@@ -95,6 +101,7 @@ class Job:
         self._hash_function = hash_function
         self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
         self._index = TokenIndex(lambda text: hash_function(text, total))
+        self._token_of_text = self._tokens_by_text.__getitem__
         self._total_tokens = total
         self._prefix = settings.prefix
         self._stop = threading.Event()
@@ -135,6 +142,7 @@ class Job:
             self._enter_alone()
         elif self._is_observer:
             visitor = self._node = Visitor(self._name, self._settings)
+            self._desk = LockDesk(visitor.pool, self._prefix, self._name)
             today = visitor.receive()
             self._ledger = self._new_ledger(visitor, self._given_date or today)
         else:
@@ -154,12 +162,28 @@ class Job:
         if self._run is not None:
             day = self._enter_run(node, self._run)
         ledger = self._ledger = self._new_ledger(node, day)
-        if self._lock_provider is not None:
-            self._lock_provider(self)
+        self._desk = LockDesk(node.pool, self._prefix, self._name)
+        self._register_own_locks(self._desk)
         node.callbacks.add(self._listener, None, 0)
         node.add_ledger(ledger)
         self._owns = self._first_question(make_owns(node.engine, self._hash_function, self._total_tokens))
         node.enter(wait_sec=self._wait_sec)
+
+    def _register_own_locks(self, desk: LockDesk) -> None:
+        """Clear and register in one change, before the node joins."""
+        if self._lock_provider is None and not self._clear_existing_locks:
+            return
+        with desk.one_change():
+            if self._clear_existing_locks:
+                desk.clear_own()
+            if self._lock_provider is not None:
+                self._lock_provider(self)
+
+    def _running_lock_desk(self) -> LockDesk | None:
+        self._running()
+        if self._desk is None:
+            log.info("node %r stands alone: locks bind nothing here, and none are kept", self._name)
+        return self._desk
 
     def _enter_run(self, node: Node, run: str) -> date:
         while True:
@@ -397,6 +421,17 @@ class Job:
             ledger.flush()
             rows = self._pool().run(self._records.read_audit(ledger.day, self._run))
         return [{"node": node, "task_id": item, "item": item, "date": day} for node, item, day in rows]
+
+    def get_incomplete_tasks(self, older_than: timedelta = timedelta(minutes=5)) -> list[Task]:
+        """List tasks claimed for the date (and the run) by an incarnation that is gone, and never audited.
+
+        Gone is a node that died, left, or was restarted under its name. `older_than` is the least age of the claim.
+        """
+        ledger = self._recording()
+        if isinstance(ledger, SoloLedger):
+            return []
+        rows = self._pool().run(self._records.incomplete(ledger.day, self._run, older_than.total_seconds()))
+        return [Task(item) for (item,) in rows]
 
     def tasks(self, ids: Source) -> TaskLoop:
         """Iterate over the tasks of `ids` that this node owns and has durably claimed.

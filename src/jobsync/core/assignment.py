@@ -210,9 +210,8 @@ def _least_loaded(queue: list[tuple[int, int]], loads: list[int]) -> int:
     """
     while queue[0][0] != loads[queue[0][1]]:
         heapreplace(queue, (loads[queue[0][1]], queue[0][1]))
-    load, owner = queue[0]
-    loads[owner] = load + 1
-    heapreplace(queue, (load + 1, owner))
+    owner = queue[0][1]
+    loads[owner] += 1
     return owner
 
 

@@ -62,7 +62,7 @@ class TokenSet(AbstractSet[int]):
         """Collect any ints, in any order, repeated or not. Raises TypeError for what is no int."""
         if isinstance(tokens, TokenSet):
             return tokens
-        ordered = sorted({int(index(token)) for token in tokens})
+        ordered = sorted(set(map(index, tokens)))
         return cls._of_edges(_united(ordered, [token + 1 for token in ordered]))
 
     @classmethod

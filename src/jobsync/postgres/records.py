@@ -46,6 +46,10 @@ class Records:
         """Ask which of these tasks somebody has done."""
         return statement("audited_in_run", self._prefix, run_name, items)
 
+    def incomplete(self, day: date, run_name: str | None, older_than_sec: float) -> Statement:
+        """List tasks whose claimant is gone and that nobody did."""
+        return statement("incomplete_tasks", self._prefix, day, run_name, older_than_sec)
+
     def enter_run(self, run_name: str, day: date | None) -> Statement:
         """Fix a run's date, or learn it. No row: somebody is fixing it this instant; ask again."""
         return statement("enter_run", self._prefix, run_name, day)

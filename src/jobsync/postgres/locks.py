@@ -1,0 +1,64 @@
+"""Locks as statements: which tasks are pinned to which nodes."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobsync.postgres.statement import Row, Statement, statement
+
+
+@dataclass(frozen=True, slots=True)
+class NewLock:
+    """One task and the ordered patterns of the nodes that may have it."""
+
+    task_id: str
+    token: int
+    patterns: tuple[str, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LockRow:
+    """One lock as it is stored."""
+
+    token_id: int
+    task_id: str
+    node_patterns: list[str]
+    reason: str | None
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class LockStatements:
+    """Makes the statements of one fleet (prefix)."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def register(self, locks: list[NewLock], creator: str, expires_in_days: float | None) -> Statement:
+        """Store locks, in one statement however many they are."""
+        return statement(
+            "register_locks",
+            self._prefix,
+            [lock.task_id for lock in locks],
+            [lock.token for lock in locks],
+            [json.dumps(lock.patterns) for lock in locks],
+            [lock.reason for lock in locks],
+            creator,
+            expires_in_days,
+        )
+
+    def list_all(self) -> Statement:
+        """List what has not expired, in the order of registration."""
+        return statement("list_locks", self._prefix)
+
+    def clear(self, creator: str | None) -> Statement:
+        """Remove the locks of one creator, or all; the one row gives how many."""
+        return statement("clear_locks", self._prefix, creator)
+
+
+def lock_row(row: Row) -> LockRow:
+    """Read a row of `LockStatements.list_all`."""
+    token_id, task_id, patterns, reason, created_by, created_at, expires_at = row
+    return LockRow(token_id, task_id, json.loads(patterns), reason, created_by, created_at, expires_at)
