@@ -9,6 +9,7 @@
 `README.md` is the way in; `ARCHITECTURE.md` shows the rooms of this package and which way imports may point.
 """
 
+from jobsync.api.claim import Claim
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.job import Job
 from jobsync.api.status import JobStatus
@@ -35,6 +36,7 @@ from jobsync.runtime.callbacks import RebalanceEvent
 
 __all__ = [
     "AlreadyDone",
+    "Claim",
     "ConfigMismatch",
     "CoordinationConfig",
     "CoordinationDisabled",

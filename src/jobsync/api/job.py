@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from jobsync.api.claim import Claim
 from jobsync.api.config import FROM_ENVIRONMENT, Unset, resolve
 from jobsync.api.lock_methods import LockMethods
 from jobsync.api.signals import StopSignals
@@ -449,22 +450,43 @@ class Job(LockMethods):
         self._loops = [loop]
         return loop
 
+    def claim(self, task: Task | TaskId) -> Claim:
+        """Claim a task durably and give the claim with its fencing number, for stores elsewhere.
+
+        Raises OwnershipLost when the task is not this node's, or in a run when somebody else has or had it.
+        """
+        given = as_task(task)
+        ledger = self._recording()
+        token = self._token_of_text(given.text)
+        holding = self._running().holding
+        epoch = None if holding is None else holding.epoch_of(token)
+        # The epoch is taken first: if the token is lost before the claim is written, the claim is refused.
+        if epoch is None or given.text not in ledger.claim_now([given.text]):
+            raise OwnershipLost(
+                f"task {given.text!r} is not node {self._name!r}'s to claim (token {token}): another node "
+                "owns, has or had it"
+            )
+        return Claim(given, token, epoch, self._run)
+
     @contextmanager
-    def transaction(self, task: Task | TaskId, *, repeat: bool = False) -> Iterator[Any]:
+    def transaction(self, task: Task | TaskId | Claim, *, repeat: bool = False) -> Iterator[Any]:
         """Lend a psycopg connection in a transaction that commits together with the audit of the task, or not at all.
 
         Raises OwnershipLost when the task is not this node's any more, and AlreadyDone when it is audited already in
         the run (without a run: for the date) unless `repeat`; then nothing is written. This is the exactly-once path.
+        Given a `Claim`, the transaction commits only under the epoch of that claim.
         Raises CoordinationDisabled for a job that stands alone.
         """
         ledger = self._recording()
         node = self._running()
         if not isinstance(node, Node) or not isinstance(ledger, Ledger):
             raise CoordinationDisabled("transaction() needs a node of a fleet: this job stands alone, or only observes")
-        text = as_task(task).text
+        epoch = task.epoch if isinstance(task, Claim) else None
+        text = task.task.text if isinstance(task, Claim) else as_task(task).text
+        token = self._token_of_text(text)
         try:
             with owned_transaction(
-                node, ledger, self._records, text=text, token=self._tokens_by_text[text], repeat=repeat
+                node, ledger, self._records, text=text, token=token, epoch=epoch, repeat=repeat
             ) as conn:
                 yield conn
         except OwnershipLost:

@@ -20,16 +20,19 @@ IDLE_IN_TRANSACTION_MS = 5_000
 
 @contextmanager
 def owned_transaction(
-    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, repeat: bool
+    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, epoch: int | None, repeat: bool
 ) -> Iterator[Any]:
     """Lend a psycopg connection in a transaction that commits only with the task's audit.
+
+    `epoch` is the fencing number to commit under; None takes the one held now.
 
     Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
     audited already and `repeat` is False; in both cases nothing is written.
     """
     holding = node.holding
-    epoch = None if holding is None else holding.epoch_of(token)
-    if holding is None or epoch is None:
+    held_epoch = None if holding is None else holding.epoch_of(token)
+    epoch = held_epoch if epoch is None else epoch
+    if holding is None or held_epoch is None or epoch != held_epoch:
         raise OwnershipLost(
             f"task {text!r} is not node {node.name!r}'s (token {token}): its owner does it; go on to the next"
         )
