@@ -11,10 +11,11 @@ class Claim:
 
     `epoch` is the fencing number of the task's token: every later owner has a higher one. A store that keeps the
     highest epoch it has seen for a task, and refuses lower ones, is safe from a process that was paused while it
-    lost the task. Epochs are per token, not per node.
+    lost the task. Epochs are per token, not per node; `incarnation` is this node's registration.
     """
 
     task: Task
     token: int
     epoch: int
     run: str | None
+    incarnation: int

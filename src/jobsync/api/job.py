@@ -26,7 +26,7 @@ from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.api.token_index import TokenIndex, TokenMemo
 from jobsync.core.errors import CoordinationDisabled, DatabaseUnavailable, InvalidArgument, NotRunning, OwnershipLost
 from jobsync.core.hashing import HASH_FUNCTIONS
-from jobsync.core.holding import Holding
+from jobsync.core.holding import Fence, Holding
 from jobsync.core.settings import Settings
 from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, task_text, tasks_of
 from jobsync.core.tokens import TokenSet
@@ -44,6 +44,7 @@ from jobsync.runtime.visitor import Visitor
 log = logging.getLogger("jobsync")
 
 AWAY_SEC = 0.5
+MOST_NAME_BYTES = 500
 
 AnyNode: TypeAlias = Node | SoloNode | Visitor
 
@@ -459,14 +460,14 @@ class Job(LockMethods):
         ledger = self._recording()
         token = self._token_of_text(given.text)
         holding = self._running().holding
-        epoch = None if holding is None else holding.epoch_of(token)
-        # The epoch is taken first: if the token is lost before the claim is written, the claim is refused.
-        if epoch is None or given.text not in ledger.claim_now([given.text]):
+        fence = None if holding is None else holding.fence_of(token)
+        # The fence is taken first: if the token is lost before the claim is written, the claim is refused.
+        if fence is None or given.text not in ledger.claim_now([given.text]):
             raise OwnershipLost(
                 f"task {given.text!r} is not node {self._name!r}'s to claim (token {token}): another node "
                 "owns, has or had it"
             )
-        return Claim(given, token, epoch, self._run)
+        return Claim(given, token, fence.epoch, self._run, fence.incarnation)
 
     @contextmanager
     def transaction(self, task: Task | TaskId | Claim, *, repeat: bool = False) -> Iterator[Any]:
@@ -481,12 +482,12 @@ class Job(LockMethods):
         node = self._running()
         if not isinstance(node, Node) or not isinstance(ledger, Ledger):
             raise CoordinationDisabled("transaction() needs a node of a fleet: this job stands alone, or only observes")
-        epoch = task.epoch if isinstance(task, Claim) else None
         text = task.task.text if isinstance(task, Claim) else as_task(task).text
         token = self._token_of_text(text)
+        fence = Fence(task.incarnation, task.epoch) if isinstance(task, Claim) else self._fence_of(text, token)
         try:
             with owned_transaction(
-                node, ledger, self._records, text=text, token=token, epoch=epoch, repeat=repeat
+                node, ledger, self._records, text=text, token=token, fence=fence, repeat=repeat
             ) as conn:
                 yield conn
         except OwnershipLost:
@@ -495,6 +496,14 @@ class Job(LockMethods):
             raise
         for loop in self._loops:
             loop.note_recorded(text)
+
+    def _fence_of(self, text: str, token: int) -> Fence | None:
+        """Give the right under which a task in hand was taken up, or else the one held now."""
+        for loop in self._loops:
+            if (fence := loop.fence_in_hand(text)) is not None:
+                return fence
+        holding = self._running().holding
+        return None if holding is None else holding.fence_of(token)
 
     # --- helpers -------------------------------------------------------------------------------
 
@@ -599,6 +608,8 @@ class _LoopDesk:
 def _checked_name(what: str, name: object) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidArgument(f"{what}={name!r} is no name: give a non-empty text")
+    if len(name.encode("utf-8", "surrogatepass")) > MOST_NAME_BYTES:
+        raise InvalidArgument(f"{what}={name[:40]!r}... is too long: give at most {MOST_NAME_BYTES} bytes")
     if "\0" in name:
         raise InvalidArgument(f"{what}={name!r} holds a NUL character, which PostgreSQL cannot store")
     try:

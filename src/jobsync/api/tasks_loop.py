@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from jobsync.core.holding import Holding
+from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
 
 MOST_IN_BATCH = 512
@@ -82,7 +82,9 @@ class TaskLoop:
         self._batch_size = 1
         self._ready: deque[Task] = deque()
         self._in_hand: Task | None = None
+        self._fence: Fence | None = None
         self._counts_as_done = True
+        self._lost = False
         self._done_in_run: set[str] = set()
         self._seen_undone: list[str] = []
         self._idle_sec = IDLE_FIRST_SEC
@@ -100,7 +102,7 @@ class TaskLoop:
             task = self._next_owned()
             if task is not None:
                 self._in_hand = task
-                self._counts_as_done = True
+                self._counts_as_done, self._lost = True, False
                 return task
             if not self._fill() and not self._walk_again():
                 break
@@ -136,6 +138,10 @@ class TaskLoop:
 
     # --- what a transaction tells of the task in hand ------------------------------------------
 
+    def fence_in_hand(self, text: str) -> Fence | None:
+        """Give the right under which the task in hand was taken up, if it is this one."""
+        return self._fence if self._in_hand is not None and self._in_hand.text == text else None
+
     def note_recorded(self, text: str) -> None:
         """A transaction has recorded the task in hand: nothing is left to record."""
         if self._in_hand is not None and self._in_hand.text == text:
@@ -146,6 +152,7 @@ class TaskLoop:
         """The task in hand was lost to another node: coming back for the next one does not make it done."""
         if self._in_hand is not None and self._in_hand.text == text:
             self._counts_as_done = False
+            self._lost = True
 
     # --- one task ------------------------------------------------------------------------------
 
@@ -157,6 +164,8 @@ class TaskLoop:
             self._worker.record_done([task.text])
             self._done_in_run.add(task.text)
         self._worker.put_back(self._worker.token_of_text(task.text))
+        if self._lost:
+            self._worker.release_batch([task.text])
 
     def _next_owned(self) -> Task | None:
         lost = []
@@ -167,7 +176,8 @@ class TaskLoop:
             # In hand first, then the question: a hand-over that begins in between waits for this body.
             self._worker.take_in_hand(token)
             holding = self._worker.holding_now()
-            if holding is not None and token in holding.tokens:
+            self._fence = None if holding is None else holding.fence_of(token)
+            if self._fence is not None:
                 found = task
             else:
                 self._worker.put_back(token)

@@ -20,6 +20,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to act on a token, as the database can check it: of which registration, under which epoch."""
+
+    incarnation: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """Tokens believed in, and the clock readings beyond which the belief is not certain."""
 
@@ -33,11 +41,11 @@ class Holding:
         """Tell whether the leases behind this holding are certain at an instant."""
         return now.boot_sec < self.boot_until_sec and now.wall_sec < self.wall_until_sec
 
-    def epoch_of(self, token: int) -> int | None:
-        """Give the epoch under which a token is held, or None."""
+    def fence_of(self, token: int) -> Fence | None:
+        """Give the fence under which a token is held, or None."""
         for grant in self.grants:
             if token in grant.tokens:
-                return grant.epoch
+                return Fence(self.incarnation, grant.epoch)
         return None
 
 

@@ -62,6 +62,8 @@ class Member:
         self._in_flight: m.Question | None = None
         self._last_reply: Instant | None = None
         self._connect_retry = Retry(name, 0.05, 2.0)
+        self._refused_retry = Retry(name, 0.02, 1.0)
+        self._lease_told_sec = settings.session_lease_sec
 
         # This registration. A new session's timing counts only once the database has bound the session.
         self._me: m.Identity | None = None
@@ -69,6 +71,8 @@ class Member:
         self._timing = Timing.of(settings, session_lease_sec=None)
         self._timing_when_bound = self._timing
         self._generation: int | None = None
+        self._server: tuple[str, str] | None = None
+        self._rebinds = 0
         self._stranger = False
         self._reread = False
         self._live_since_sec = 0.0
@@ -158,6 +162,8 @@ class Member:
             due.append(self._entry.next_due_sec())
         if self._quarantined_since_sec is not None:
             due.append(self._quarantine_ends_sec())
+        if self._hello is not None:
+            due.append(max(self._refused_retry.not_before_sec, 0.0) or NEVER)
         soonest_sec = min(due)
         return soonest_sec if soonest_sec > self._now.boot_sec else self._now.boot_sec + BUSY_WAIT_SEC
 
@@ -204,7 +210,8 @@ class Member:
         self._hello = hello
         self._connect_retry.succeeded()
         lease_sec = session_lease_for(self.settings, hello.round_trip_sec) if hello.direct else None
-        if lease_sec != self._timing_when_bound.session_lease_sec:
+        if lease_sec != self._lease_told_sec:
+            self._lease_told_sec = lease_sec
             self._say_session_lease(hello, lease_sec)
         self._timing_when_bound = Timing.of(self.settings, session_lease_sec=lease_sec)
         if not hello.durable:
@@ -271,9 +278,10 @@ class Member:
                 self._observer.postpone(fence.who, now_sec)
             case _ if self._me is None:
                 self._entry.refused(event.question, now_sec)
-            case _:
-                # Beats, watches and the rest are asked again by their own rhythm, or with the next beat.
+            case m.Beat() | m.Watch():
                 self._beat_at_sec = now_sec + BUSY_WAIT_SEC
+            case _:
+                self._refused_retry.failed(now_sec)
         self._say(FactKind.REFUSED, f"{type(event.question).__name__} is asked again: {event.error}", "debug")
 
     def _on_leave_asked(self) -> None:
@@ -288,6 +296,8 @@ class Member:
     def _on_answer(self, event: m.Answered) -> None:
         self._in_flight = None
         self._last_reply = event.at
+        if not isinstance(event.question, m.Beat | m.Watch | m.Ping):
+            self._refused_retry.succeeded()
         if self._bound:
             self._belief.session = self._session_lease(event.sent)
             self._ping_at_sec = self._ping_after(event.sent)
@@ -301,7 +311,7 @@ class Member:
             case m.HeldGrants() as answer:
                 self._on_held_grants(answer)
             case m.BeatReply() as answer:
-                self._on_beat(answer, event.sent)
+                self._on_beat(answer, event)
             case m.Growth() as answer:
                 self._on_growth(answer)
             case m.Shrunk():
@@ -357,13 +367,18 @@ class Member:
 
     def _on_registration(self, answer: m.Registration, sent: Instant) -> None:
         if answer.outcome != "registered" or answer.incarnation is None or answer.bind is None:
+            if self._departure.asked_sec is not None:
+                self._finish(Phase.LEFT, None)
+                return
             if not self._entry.waits_for_name and answer.outcome == "held":
                 text = f"another process holds the name {self.name!r}: watching whether it lives"
                 self._say(FactKind.WAITING_FOR_NAME, text)
             self._entry.blocked(answer, self._now.boot_sec)
             return
         self._observer = Observer()
-        self._generation = answer.generation
+        self._note_server(answer.generation)
+        self._rebinds = 0
+        self._stranger = False
         self._live_since_sec = self._now.boot_sec
         self._check_at_sec = self._now.boot_sec + self.settings.rebalance_check_interval_sec
         self._target, self._plan_version, self._roster = None, -1, ""
@@ -376,25 +391,45 @@ class Member:
 
     def _on_rebound(self, answer: m.Rebound, sent: Instant) -> None:
         assert self._me is not None
-        self._stranger = answer.generation != self._generation
-        with_session = self._timing.session_lease_sec is not None
-        if self._stranger and not self._belief.certain_at(self._now, with_session=with_session):
-            # Only an unbroken lease proves that nobody was granted these tokens in commits that are lost.
-            self._lose(self._belief.drop(), "fail-over", FactKind.LEASE_RAN_OUT)
-        self._generation = answer.generation
+        if self._note_server(answer.generation):
+            self._meet_stranger()
         self._reread = True
         self._set_quarantine(quarantined=answer.quarantined)
         self._bind(m.Identity(self.name, self._me.incarnation, answer.bind), sent)
         self._say(FactKind.REBOUND, f"session bound anew as {answer.bind}")
 
+    def _note_server(self, generation: int | None) -> bool:
+        """Remember whose rows these are; True when they are another server's or timeline's than before."""
+        assert self._hello is not None
+        server = (self._hello.system_id, self._hello.timeline)
+        # The generation alone would not do: it stands in rows that a fail-over may roll back.
+        changed = (self._generation, self._server) != (generation, server)
+        self._generation, self._server = generation, server
+        return changed
+
+    def _meet_stranger(self) -> None:
+        """Trust nothing of a server that may lack commits, until a whole lease has passed and the rows are read."""
+        self._stranger = True
+        self._quarantined_since_sec = None
+        self._target, self._plan_version = None, -1
+        with_session = self._timing.session_lease_sec is not None
+        if not self._belief.certain_at(self._now, with_session=with_session):
+            # Only an unbroken lease proves that nobody was granted these tokens in commits that are lost.
+            self._lose(self._belief.drop(), "fail-over", FactKind.LEASE_RAN_OUT)
+
     def _bind(self, identity: m.Identity, sent: Instant) -> None:
         self._timing = self._timing_when_bound
         self._me = identity
         self._bound = True
-        self._belief.row = Lease(sent, self._timing.row_lease_sec)
+        self._renew_row(sent)
         self._belief.session = self._session_lease(sent)
         self._ping_at_sec = self._ping_after(sent)
         self._beat_at_sec = self._watch_at_sec = self._now.boot_sec
+
+    def _renew_row(self, sent: Instant) -> None:
+        # Until the rows of another server are read, the belief lives on the lease it had, and not a moment longer.
+        if not self._stranger:
+            self._belief.row = Lease(sent, self._timing.row_lease_sec)
 
     def _on_held_grants(self, answer: m.HeldGrants) -> None:
         self._reread = False
@@ -406,11 +441,11 @@ class Member:
         if self.phase is Phase.LIVE and (removed or added):
             self._tell(removed, added, "session restored")
 
-    def _on_beat(self, reply: m.BeatReply, sent: Instant) -> None:
-        now_sec = self._now.boot_sec
-        self._belief.row = Lease(sent, self._timing.row_lease_sec)
-        if now_sec >= self._check_at_sec:
-            self._check_at_sec = now_sec + self.settings.rebalance_check_interval_sec
+    def _on_beat(self, reply: m.BeatReply, event: m.Answered) -> None:
+        sent = event.sent
+        self._renew_row(sent)
+        if isinstance(event.question, m.Beat) and event.question.check:
+            self._check_at_sec = sent.boot_sec + self.settings.rebalance_check_interval_sec
             self._checked = True
         self._leadership.note(leader=reply.leader, plan_due=reply.plan_due)
         self._beat_at_sec = sent.boot_sec + self._beat_every_sec()
@@ -535,6 +570,8 @@ class Member:
     def _next_question(self, hello: m.Hello) -> m.Question | None:
         if self._me is None:
             return self._entry.question(self._now.boot_sec, hello, self._timing_when_bound)
+        if self._now.boot_sec < self._refused_retry.not_before_sec:
+            return self._upkeep_question(self._me) if self._bound else None
         if not self._bound:
             return self._rebind_question(self._me, hello)
         if self.phase is Phase.LEAVING:
@@ -544,16 +581,19 @@ class Member:
     def _rebind_question(self, me: m.Identity, hello: m.Hello) -> m.Question:
         lease_sec = self._timing_when_bound.session_lease_sec
         lease_ms = None if lease_sec is None else milliseconds(lease_sec)
-        return m.Rebind(me.name, me.incarnation, lease_ms, hello.system_id, hello.timeline)
+        self._rebinds += 1
+        return m.Rebind(me.name, me.incarnation, self._rebinds, lease_ms, hello.system_id, hello.timeline)
 
     def _leave_question(self, me: m.Identity) -> m.Question | None:
+        if self._reread:
+            return m.ReadGrants(self.name, me.incarnation)
         successors_named = self._live == 0 or not self._planned
         match self._departure.step(self._now.boot_sec, successors_named=successors_named):
             case Step.ANNOUNCE:
                 return m.BeginLeave(me)
             case Step.WAIT:
                 return None
-            case Step.HAND_OVER:
+            case Step.HAND_OVER | Step.FINISH_HANDOVER:
                 self._departure.shed()
                 if self._belief.tokens:
                     self._hand_over(self._belief.tokens, None)

@@ -68,10 +68,11 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Rebind:
-    """Continue an incarnation on a new session."""
+    """Continue an incarnation on a new session. A late attempt changes nothing once a later one was carried out."""
 
     name: str
     incarnation: int
+    attempt: int
     session_lease_ms: int | None
     system_id: str
     timeline: str

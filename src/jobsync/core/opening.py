@@ -4,8 +4,8 @@ Model, costs and reasons: `strips.py`. In short:
 
 1. Sweep: runs of neighbouring strips that can all go whole become one open strip.
 2. Shave: a node that still owes cuts the rest off its smallest strip beside an open one, at no cost.
-3. Whole strips that stand alone go, smallest first; and what they make possible is shaved.
-4. Two nodes that owe and lie beside each other cut on both sides of their border: one strip more for two.
+3. Nodes that still owe give their smallest strips whole, as long as that is not more than they owe.
+4. A node that still owes cuts beside an open strip, or where another node lies that owes and can cut there too.
 5. Whoever still owes cuts its smallest strip. So no node cuts more than one strip.
 """
 
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from typing import NamedTuple
 
 from jobsync.core.strips import Dues, Strip
 
@@ -21,18 +22,26 @@ _LEFT, _RIGHT = -1, 1
 _BESIDE_OPEN, _BESIDE_GIVER, _ANYWHERE = range(3)
 
 
+class _Run(NamedTuple):
+    """Strips that could be opened together, in the order in which runs are opened: by strips saved, then tokens."""
+
+    minus_saved: int
+    minus_tokens: int
+    first: int
+    stop: int
+
+
 def release(strips: list[Strip], live: int, dues: Dues, needy: Sequence[bool]) -> list[Strip]:
     """Open as many tokens of each node as it must give; `needy` are the nodes that will take some.
 
     Gives the strips as they are then; what was opened belongs to nobody (`live`).
     """
     opening = _Opening(strips, live, dues, needy)
-    alone = opening.sweep()
+    opening.sweep()
     opening.shave(dues.must.__getitem__, at_worst=_BESIDE_OPEN)
-    opening.open_smallest(alone)
+    opening.open_smallest()
     opening.shave(dues.must.__getitem__, at_worst=_BESIDE_GIVER)
     opening.shave(dues.must.__getitem__, at_worst=_ANYWHERE)
-    opening.shave(dues.room, at_worst=_BESIDE_OPEN)
     opening.shave(dues.room, at_worst=_ANYWHERE)
     return opening.strips()
 
@@ -70,48 +79,45 @@ class _Opening:
 
     # --- whole strips ------------------------------------------------------------------------
 
-    def sweep(self) -> list[int]:
-        """Open runs of neighbouring strips that can go whole, the longest first; list the strips left alone.
+    def sweep(self) -> None:
+        """Open runs of neighbouring strips that can all go whole, those first that save most strips.
 
-        A strip is left alone if it could go whole, but has nothing open beside it: opening it saves nothing.
+        A strip that could go whole, but has nothing open beside it, stays for now: opening it would save nothing.
         """
-        alone: list[int] = []
-        heap = [(-saved, -tokens, first, stop) for saved, tokens, first, stop in self._runs()]
+        heap = list(self._runs())
         heapify(heap)
         while heap:
-            cost, minus_tokens, first, end = heappop(heap)
-            first = next((strip for strip in range(first, end) if self._fits(strip)), end)
-            if first == end:
+            run = heappop(heap)
+            first = next((strip for strip in range(run.first, run.stop) if self._fits(strip)), None)
+            if first is None:
                 continue
-            saved, tokens, stop = self._measure(first, end)
+            rest = self._measure(first, run.stop)
             # What was opened since then may have shortened the run: its parts wait for their own turns.
-            if stop < end:
-                heappush(heap, (cost, minus_tokens, stop, end))
-            if (-saved, -tokens) > (cost, minus_tokens):
-                heappush(heap, (-saved, -tokens, first, stop))
-            elif saved == 0:
-                alone.append(first)
-            else:
-                self._open(range(first, stop))
-        return alone
+            if rest.stop < run.stop:
+                heappush(heap, run._replace(first=rest.stop))
+            if rest > run:
+                heappush(heap, rest)
+            elif rest.minus_saved:
+                self._open(range(rest.first, rest.stop))
 
-    def open_smallest(self, strips: Iterable[int]) -> None:
-        """Open those of the strips that their owners can still give whole, smallest first."""
+    def open_smallest(self) -> None:
+        """Open the strips that can go whole, smallest first."""
+        strips = [strip for strips in self._strips_of.values() for strip in strips if self._fits(strip)]
         self._open(sorted(strips, key=lambda strip: (self._sizes[strip], strip)))
 
-    def _runs(self) -> Iterator[tuple[int, int, int, int]]:
-        """Divide the line into the longest runs that could be opened: (strips saved, tokens, first, stop)."""
+    def _runs(self) -> Iterator[_Run]:
+        """Divide the line into the longest runs that could be opened."""
         strip = 0
         while strip < len(self._sizes):
             if self._fits(strip):
-                saved, tokens, stop = self._measure(strip, len(self._sizes))
-                yield saved, tokens, strip, stop
-                strip = stop
+                run = self._measure(strip, len(self._sizes))
+                yield run
+                strip = run.stop
             else:
                 strip += 1
 
-    def _measure(self, first: int, limit: int) -> tuple[int, int, int]:
-        """Follow a run from its first strip: the strips saved by opening it, its tokens, where it stops."""
+    def _measure(self, first: int, limit: int) -> _Run:
+        """Follow a run from its first strip as far as it goes."""
         receptive, joined = self._receptive, self._joined
         used: dict[int, int] = defaultdict(int)
         saved = -1 + (joined[first] and receptive[first - 1])
@@ -127,7 +133,7 @@ class _Opening:
                 saved, tokens = saved + 1, tokens + size
             strip += 1
         saved += joined[strip] and receptive[strip] and not receptive[strip - 1]
-        return saved, tokens, strip
+        return _Run(-saved, -tokens, first, strip)
 
     def _fits(self, strip: int) -> bool:
         """Tell whether a strip is still its owner's, and its owner can give the whole of it."""
@@ -173,10 +179,9 @@ class _Opening:
 
     def _kind(self, strip: int, side: int) -> int:
         beside = strip + side
-        if not self._joined[max(strip, beside)]:
-            return _ANYWHERE
-        if self._receptive[beside]:
+        joined = self._joined[max(strip, beside)]
+        if joined and (self._receptive[beside] or self._cuts.get(beside, (side,))[0] == -side):
             return _BESIDE_OPEN
-        if beside in self._cuts:
-            return _BESIDE_OPEN if self._cuts[beside][0] == -side else _ANYWHERE
-        return _BESIDE_GIVER if self._dues.must[self._owners[beside]] else _ANYWHERE
+        if joined and beside not in self._cuts and self._dues.must[self._owners[beside]]:
+            return _BESIDE_GIVER
+        return _ANYWHERE

@@ -16,11 +16,10 @@ kinds of places:
 Both are greedy: the cheapest first, and no looking back, in time that grows about as n log n with the
 strips. The best of 15 randomised runs at every step leaves only some 3 % fewer ranges.
 
-Why it stays tidy for life: a node that joins gets intervals made of several small strips between two parts
-of larger ones; when it leaves, these parts go back to its neighbours at no cost. Strips are cut where they
-are smallest, and grow where they are largest: so they either grow or vanish, and small ones lie together,
-where the next deal sweeps them up. Under random joins and leaves the number of strips settles near 0.3
-times the square of the number of nodes for 10,000 tokens, and below 0.4 times for any number of tokens.
+Why it stays tidy for life: a node that joins gets intervals made of several small strips between two parts of
+larger ones; when it leaves, these parts go back to its neighbours at no cost. Nodes give small strips whole and
+cut the smallest that will do, so that strips stay large or vanish. Under random joins and leaves the number of
+strips settles near 0.3 times the square of the number of nodes, or 0.35 times where the tokens are a million.
 
 Not promised: the fewest ranges possible. That they are few is for speed; nothing else depends on it.
 """

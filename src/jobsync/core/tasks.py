@@ -84,6 +84,9 @@ class Task:
         return f"Task({self._id!r})" if self._name is None else f"Task({self._id!r}, name={self._name!r})"
 
 
+MOST_BYTES: Final = 2_000
+"""The longest text of an id, in UTF-8: with a run and a date beside it, it has to fit into an index entry."""
+
 OneOrMany: TypeAlias = Task | TaskId | Iterable[Task | TaskId]
 
 
@@ -135,6 +138,11 @@ def task_text(task_id: TaskId) -> str:
         return _written(task_id)
     else:
         text = _text_of_subclass(task_id)
+    if len(text) > MOST_BYTES // 4 and len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise InvalidArgument(
+            f"a task id of {len(text)} characters is too long ({text[:40]!r}...): at most {MOST_BYTES} bytes, which "
+            "an index of PostgreSQL can hold; name the task by a digest of it"
+        )
     if text.isascii():
         if "\0" in text:
             raise InvalidArgument(f"task id {text!r} holds a NUL character, which PostgreSQL cannot store")

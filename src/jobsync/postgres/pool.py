@@ -54,17 +54,19 @@ class Pool:
         A lent connection may have died since it was last used (a restart of the server); `first` finds that out, and
         another connection is taken, before the caller has done anything.
         """
-        for attempt in range(self._size + 1):
-            with self.connection() as conn:
-                try:
-                    conn.execute("begin")
+        for attempts_left in range(self._size, -1, -1):
+            lent = False
+            try:
+                with self.connection() as conn, conn.transaction():
                     run(conn, first)
-                except psycopg.OperationalError as error:
-                    if attempt == self._size:
-                        raise self._unavailable(str(error).strip()) from error
-                    continue
-                with _ending(conn):
+                    lent = True
                     yield conn
+            except psycopg.OperationalError as error:
+                if lent:
+                    raise
+                if not attempts_left:
+                    raise self._unavailable(str(error).strip()) from error
+            else:
                 return
 
     def run(self, work: Statement) -> list[Row]:
@@ -72,9 +74,9 @@ class Pool:
         try:
             with self.connection() as conn:
                 return run(conn, work)
-        except psycopg.OperationalError as error:
-            raise self._unavailable(str(error).strip()) from error
         except psycopg.Error as error:
+            if _is_away(error):
+                raise self._unavailable(str(error).strip()) from error
             raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
     def _opened(self) -> ConnectionPool[Connection[Any]]:
@@ -102,13 +104,9 @@ class Pool:
             pool.close(timeout=1.0)
 
 
-@contextmanager
-def _ending(conn: Connection[Any]) -> Iterator[None]:
-    """Commit at the end, roll back on any exception; a connection that the block closed is left as it is."""
-    try:
-        yield
-    except BaseException:
-        if not conn.closed:
-            conn.rollback()
-        raise
-    conn.commit()
+def _is_away(error: psycopg.Error) -> bool:
+    """Tell whether the server could not be reached or refuses service, as against refusing this statement."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    # 08: connection; 53: out of resources; 57P: being ended; no state: libpq's own, without a server's answer.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "57P"))

@@ -29,9 +29,9 @@ class Protocol:
         match question:
             case m.Register():
                 return self._register(question)
-            case m.Rebind(name, incarnation, lease_ms, system_id, timeline):
-                args = (name, incarnation, lease_ms, system_id, timeline)
-                return call("rebind", p, *args, types=("text", "bigint", "integer", "text", "text"))
+            case m.Rebind(name, incarnation, attempt, lease_ms, system_id, timeline):
+                args = (name, incarnation, attempt, lease_ms, system_id, timeline)
+                return call("rebind", p, *args, types=("text", "bigint", "integer", "integer", "text", "text"))
             case m.ReadGrants(name, incarnation):
                 return statement("read_grants", p, name, incarnation)
             case m.Beat(me, applied, known, check):

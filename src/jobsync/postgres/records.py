@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+from jobsync.core.holding import Fence
 from jobsync.postgres.statement import Statement, call, statement
 
 
@@ -55,31 +56,12 @@ class Records:
         return statement("enter_run", self._prefix, run_name, day)
 
     def finish(
-        self,
-        incarnation: int,
-        epoch: int,
-        token: int,
-        item: str,
-        day: date,
-        run_name: str | None,
-        *,
-        repeat: bool,
+        self, fence: Fence, token: int, item: str, day: date, run_name: str | None, *, repeat: bool
     ) -> Statement:
         """End a user's transaction: 'done', 'already' or 'lost'."""
         types = ("text", "bigint", "bigint", "integer", "text", "date", "text", "boolean")
-        return call(
-            "finish_task",
-            self._prefix,
-            self._node,
-            incarnation,
-            epoch,
-            token,
-            item,
-            day,
-            run_name,
-            repeat,
-            types=types,
-        )
+        right = (self._node, fence.incarnation, fence.epoch, token)
+        return call("finish_task", self._prefix, *right, item, day, run_name, repeat, types=types)
 
 
 def bound_idle(idle_ms: int) -> Statement:

@@ -57,19 +57,21 @@ def ensure_schema(conn: Connection[Any], prefix: str) -> bool:
             f"jobsync needs PostgreSQL 14 or newer, and this server is version {conn.info.server_version // 10000}: "
             "multiranges, on which exclusive ownership rests, came with 14"
         )
-    version = installed_version(conn, prefix)
-    _refuse_newer(version, prefix)
-    if version == latest_version():
-        return False
     try:
+        version = installed_version(conn, prefix)
+        _refuse_newer(version, prefix)
+        if version == latest_version():
+            return False
         with conn.transaction():
+            # Whoever waited for the lock must see what its holder made, whatever the database's default is.
+            conn.execute("set transaction isolation level read committed")
             run(conn, Statement("select pg_advisory_xact_lock(hashtext($1::text))", (f"{prefix}schema",)))
             _apply(conn, prefix)
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaError(
-            f"role {conn.info.user!r} may not create jobsync's tables ({prefix}*) in database {conn.info.dbname!r}: "
-            f"let a role that may run `jobsync migrate --appname {prefix}`, or give a DBA the script that "
-            f"`jobsync migrate --appname {prefix} --print` writes"
+            f"role {conn.info.user!r} may not create, or was not granted, jobsync's tables ({prefix}*) in database "
+            f"{conn.info.dbname!r}: let a role that may run `jobsync migrate --appname {prefix}`, or give a DBA the "
+            f"script that `jobsync migrate --appname {prefix} --print` writes, and grant this role what it made"
         ) from error
     return True
 

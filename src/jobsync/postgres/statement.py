@@ -23,7 +23,7 @@ _PREFIX = re.compile(r"\bsync_")
 def load_sql(folder: str, name: str, prefix: str) -> str:
     """Read `folder/name.sql` with the fleet's prefix in place of `sync_`."""
     text = files("jobsync.postgres").joinpath(folder, f"{name}.sql").read_text(encoding="utf-8")
-    return _PREFIX.sub(prefix, text)
+    return _PREFIX.sub(prefix.lower(), text)  # PostgreSQL folds unquoted names, but not the names of channels.
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
+from jobsync.core.holding import Fence
 from jobsync.postgres.records import Records, bound_idle, is_usable
 from jobsync.postgres.statement import run
 from jobsync.runtime.ledger import Ledger
@@ -20,19 +21,16 @@ IDLE_IN_TRANSACTION_MS = 5_000
 
 @contextmanager
 def owned_transaction(
-    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, epoch: int | None, repeat: bool
+    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, fence: Fence | None, repeat: bool
 ) -> Iterator[Any]:
     """Lend a psycopg connection in a transaction that commits only with the task's audit.
 
-    `epoch` is the fencing number to commit under; None takes the one held now.
-
+    `fence` is the right under which the task was taken up; None: it is not this node's. A task in hand keeps its fence
+    while its token is handed over, since the hand-over waits for the body: the database decides at the end.
     Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
     audited already and `repeat` is False; in both cases nothing is written.
     """
-    holding = node.holding
-    held_epoch = None if holding is None else holding.epoch_of(token)
-    epoch = held_epoch if epoch is None else epoch
-    if holding is None or held_epoch is None or epoch != held_epoch:
+    if fence is None:
         raise OwnershipLost(
             f"task {text!r} is not node {node.name!r}'s (token {token}): its owner does it; go on to the next"
         )
@@ -45,7 +43,7 @@ def owned_transaction(
                     f"the transaction of task {text!r} is over: its connection was closed, committed or broken inside "
                     "the block; leave commit and rollback to job.transaction"
                 )
-            finish = records.finish(holding.incarnation, epoch, token, text, ledger.day, ledger.run_name, repeat=repeat)
+            finish = records.finish(fence, token, text, ledger.day, ledger.run_name, repeat=repeat)
             _refuse(run(conn, finish)[0][0], node.name, text, ledger)
     finally:
         node.hands.put_back(token)

@@ -20,34 +20,57 @@ class Fleet:
         self._log_dir = log_dir
         self._lifeline = Lifeline()
         self._told_to_stop: set[str] = set()
+        self._gate = log_dir / "gate"
+        self._standing_by: Worker | None = None
         self.workers: dict[str, Worker] = {}
         self.killed: str | None = None
 
     def start(self, *, minimum_nodes: int) -> str:
         """Start one more worker, which waits until so many are live; give its name."""
         name = f"worker-{len(self.workers) + 1}"
-        self.workers[name] = start_worker(
+        self.workers[name] = self._process(name, minimum_nodes, [])
+        return name
+
+    def stand_by(self) -> None:
+        """Start the process of a worker to come, which waits at a gate.
+
+        So a join is the library's own time, and not the time that a busy machine takes to start an interpreter.
+        """
+        name = f"worker-{len(self.workers) + 1}"
+        self._standing_by = self._process(name, 1, [str(self._gate)])
+
+    def let_in(self) -> str:
+        """Open the gate for the worker that stands by; give its name."""
+        worker = self._standing_by
+        assert worker is not None, "nobody stands by"
+        self._standing_by = None
+        self.workers[worker.name] = worker
+        self._gate.touch()
+        return worker.name
+
+    def _process(self, name: str, minimum_nodes: int, more: list[str]) -> Worker:
+        return start_worker(
             name,
             "jobsync.cli.demo.worker",
-            [name, *self._arguments],
+            [name, *self._arguments, *more],
             lifeline=self._lifeline,
             environment=worker_environment(self._options | {"minimum_nodes": minimum_nodes}),
             output=self._log_path(name),
         )
-        return name
 
-    def kill(self, name: str, open_files: Callable[[str], list[str]]) -> float:
-        """Kill a worker with SIGKILL while it is inside a file; give the instant of the kill.
+    def kill(self, name: str, just_begun: Callable[[str], list[str]]) -> tuple[float, list[str]]:
+        """Kill a worker with SIGKILL while it is inside a file; give the instant, and the file.
 
-        It is frozen for the moment of the look: otherwise the file could end between the look and the kill. One
-        that is found between two files goes on, and is looked at again.
+        It is frozen for the moment of the look: otherwise the file could end between the look and the kill. The
+        look asks for files begun so lately that their commit cannot be on its way. A worker that is found elsewhere
+        goes on, and is looked at again.
         """
         worker = self.workers[name]
         until_sec = time.perf_counter() + CATCH_SEC
         while True:
             worker.send(signal.SIGSTOP)
-            # A commit that was on its way when it froze has arrived by the second look.
-            if (open_files(name) and open_files(name)) or time.perf_counter() > until_sec:
+            inside = just_begun(name)
+            if inside or time.perf_counter() > until_sec:
                 break
             worker.send(signal.SIGCONT)
             time.sleep(0.003)
@@ -55,7 +78,7 @@ class Fleet:
         worker.send(signal.SIGKILL)
         self.killed = name
         worker.process.wait()
-        return killed_sec
+        return killed_sec, inside
 
     def stop(self, name: str) -> None:
         """Ask a worker to stop, with SIGTERM."""
@@ -102,6 +125,9 @@ class Fleet:
 
     def close(self) -> None:
         """Stop whoever runs, and kill whoever does not stop."""
+        if self._standing_by is not None:
+            self._standing_by.send(signal.SIGKILL)
+            self._standing_by.process.wait()
         for worker in self.workers.values():
             worker.send(signal.SIGCONT)
             worker.send(signal.SIGTERM)

@@ -12,13 +12,13 @@ from types import FrameType
 
 from rich.console import Console
 
-from jobsync import CoordinationConfig, JobsyncError
+from jobsync import CoordinationConfig
 from jobsync.api.cluster import Cluster, open_cluster
 from jobsync.cli.demo import stdlib
 from jobsync.cli.demo.fleet import Fleet
 from jobsync.cli.demo.scenario import Scenario
 from jobsync.cli.demo.tables import Tables
-from jobsync.cli.demo.verdict import Evidence, Verdict, judge
+from jobsync.cli.demo.verdict import Evidence, Outcome, judge
 from jobsync.cli.demo.view import LiveView, PlainView, SilentView, View
 from jobsync.cli.demo.watch import Snapshot, look
 
@@ -40,18 +40,6 @@ class DemoOptions:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How it went."""
-
-    verdict: Verdict
-    totals: stdlib.Counts
-    files: int
-    took_sec: float
-    prefix: str
-    complaints: tuple[str, ...]
-
-
 def pace_ms(files: int, workers: int, seconds: float) -> float:
     """Give how long a file must take at least, so that the whole takes about so many seconds."""
     course = sum(share / (workers + change) for share, change in COURSE)
@@ -66,7 +54,7 @@ def play(options: DemoOptions, console: Console, *, silent: bool) -> Outcome:
     pace = pace_ms(len(files), options.workers, options.seconds)
     with _sigterm_unwinds(), open_cluster(config) as cluster, tempfile.TemporaryDirectory() as log_dir:
         if not silent:
-            _announce(console, cluster, options, len(files), pace)
+            _announce(console, cluster, prefix, options.workers, len(files))
         tables = Tables(prefix)
         fleet = Fleet(dsn=options.dsn, prefix=prefix, limit=len(files), pace_ms=pace, log_dir=Path(log_dir))
         try:
@@ -74,7 +62,7 @@ def play(options: DemoOptions, console: Console, *, silent: bool) -> Outcome:
             cluster.migrate()
             tables.create(cluster)
             view = _view(console, fleet, len(files), silent=silent)
-            return _Show(cluster, tables, fleet, files, view).run(options.workers)
+            return _Show(cluster, tables, fleet, files, pace, view).run(options.workers)
         finally:
             fleet.close()
             if not options.keep:
@@ -85,7 +73,7 @@ class _Show:
     """One demo under way."""
 
     def __init__(
-        self, cluster: Cluster, tables: Tables, fleet: Fleet, files: list[str], view: View
+        self, cluster: Cluster, tables: Tables, fleet: Fleet, files: list[str], pace: float, view: View
     ) -> None:
         self._cluster = cluster
         self._tables = tables
@@ -94,14 +82,16 @@ class _Show:
         self._view = view
         self._start_sec = time.perf_counter()
         self._told = 0
+        # A file takes `pace` or longer before its transaction begins: in the first half no commit is on its way.
         self._scenario = Scenario(
-            fleet, len(files), lambda name: tables.read_open(cluster, name), self._say
+            fleet, len(files), lambda name: tables.read_open(cluster, name, age_ms=pace / 2), self._say
         )
 
     def run(self, workers: int) -> Outcome:
         with self._view:
             for _ in range(workers):
                 self._fleet.start(minimum_nodes=workers)
+            self._fleet.stand_by()
             self._say(f"{workers} workers start")
             snapshot = self._follow()
             took_sec = snapshot.at_sec - self._start_sec
@@ -127,9 +117,10 @@ class _Show:
         """Look again and again until all files are done, or nobody is left to do them, or time is up."""
         while True:
             snapshot = look(self._cluster, self._tables, time.perf_counter())
-            self._tell_moves(snapshot)
+            if snapshot.ended < len(self._files):
+                self._tell_moves(snapshot)  # Afterwards they only go home, one after the other.
             self._scenario.step(snapshot)
-            self._view.show(_since(snapshot, self._start_sec))
+            self._view.show(snapshot)
             is_late = snapshot.at_sec - self._start_sec > LIMIT_SEC
             is_done = snapshot.ended >= len(self._files) and not self._scenario.is_settling
             if is_done or is_late or not self._fleet.running():
@@ -146,4 +137,36 @@ class _Show:
                 )
 
     def _say(self, text: str) -> None:
-        self._view.say(time.perf_counter() - self._start_sec, text)
+        self._view.say(text)
+
+
+def _view(console: Console, fleet: Fleet, files: int, *, silent: bool) -> View:
+    if silent:
+        return SilentView()
+    return LiveView(console, fleet, files) if console.is_terminal else PlainView(console, files)
+
+
+def _announce(console: Console, cluster: Cluster, prefix: str, workers: int, files: int) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    what = (
+        f"{workers} workers parse the {files} modules of Python {version}'s standard library; "
+        "on the way one is killed, one is stopped, one joins."
+    )
+    where = f"Database: {cluster.where}; tables {prefix}*. The pace is held, so that you can follow."
+    for line in (what, where):
+        console.print(line, style="dim", highlight=False, markup=False)
+    console.print()
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does: through every `finally`."""
+
+    def unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape of a handler
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

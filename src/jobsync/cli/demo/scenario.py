@@ -39,11 +39,11 @@ class Scenario:
     """Brings the events about; `step` is called with every snapshot, `say(text)` is told what happens."""
 
     def __init__(
-        self, fleet: Fleet, files: int, open_files: Callable[[str], list[str]], say: Callable[[str], None]
+        self, fleet: Fleet, files: int, just_begun: Callable[[str], list[str]], say: Callable[[str], None]
     ) -> None:
         self._fleet = fleet
         self._files = files
-        self._open_files = open_files
+        self._just_begun = just_begun
         self._say = say
         self._due = list(DUE)
         self._last_mark = 0
@@ -68,9 +68,9 @@ class Scenario:
         running = self._fleet.running()
         if kind == "join":
             least = snapshot.total_tokens // (len(running) + 1)
-            node = self._fleet.start(minimum_nodes=1)
-            self._say(f"{node} joins")
             begun_sec = time.perf_counter()
+            node = self._fleet.let_in()
+            self._say(f"{node} joins")
         else:
             leader = snapshot.status.leader
             node = leader if kind == "kill" and leader in running else running[-1]
@@ -84,9 +84,9 @@ class Scenario:
             self._fleet.stop(node)
             self._say(f"{node} is told to stop (SIGTERM)")
             return begun_sec
-        begun_sec = self._fleet.kill(node, self._open_files)
-        inside = ", ".join(self._open_files(node)) or "nothing"
-        self._say(f"{node}{', the leader,' if is_leader else ''} is killed (SIGKILL) inside {inside}")
+        begun_sec, inside = self._fleet.kill(node, self._just_begun)
+        files = ", ".join(inside) or "no file"
+        self._say(f"{node}{', the leader,' if is_leader else ''} is killed (SIGKILL) inside {files}")
         return begun_sec
 
     def _see_settled(self, event: Event, snapshot: Snapshot) -> None:

@@ -33,17 +33,17 @@ from demo_file_log group by node
 """
 _OPEN = """
 select b.item from demo_file_log b
-where b.node = $1::text and b.what = 'begin'
+where b.node = $1::text and b.what = 'begin' and b.at > clock_timestamp() - $2::float8 * interval '1 ms'
 and not exists (select from demo_file_log e where e.node = b.node and e.item = b.item and e.what = 'end')
 """
 
 _TRACES = """
 select 'drop ' || kind || ' if exists ' || thing || ' cascade' from (
-    select 1 as turn, oid, oid::regclass::text as thing,
+    select case relkind when 'S' then 2 else 1 end as turn, oid, oid::regclass::text as thing,
            case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end as kind
     from pg_class where starts_with(relname, 'demo_') and relkind in ('r', 'v', 'S')
     union all
-    select 2, oid, oid::regprocedure::text, 'routine' from pg_proc where starts_with(proname, 'demo_')
+    select 3, oid, oid::regprocedure::text, 'routine' from pg_proc where starts_with(proname, 'demo_')
 ) found order by turn, oid
 """
 
@@ -96,9 +96,9 @@ class Tables:
         """Give, by node, how many files it has ended and which one it began last."""
         return {node: (ended, item) for node, ended, item in cluster.execute(self._named(_PROGRESS))}
 
-    def read_open(self, cluster: Cluster, node: str) -> list[str]:
-        """List the files that a node has begun and not ended."""
-        return [row[0] for row in cluster.execute(self._named(_OPEN), node)]
+    def read_open(self, cluster: Cluster, node: str, *, age_ms: float) -> list[str]:
+        """List the files that a node has begun within the last `age_ms`, and not ended."""
+        return [row[0] for row in cluster.execute(self._named(_OPEN), node, age_ms)]
 
     def drop_all(self, cluster: Cluster) -> None:
         """Drop everything that bears the prefix, the fleet's own tables included."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobsync.cli.demo.stdlib import Counts
 from jobsync.cli.demo.tables import LogRow
 
 COVERED_LIMIT_SEC = 5.0
@@ -67,6 +68,29 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """Give it for programs."""
         return {"holds": self.holds, "checks": [asdict(check) for check in self.checks]}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A whole demo: the verdict, what was counted, and what failed workers said."""
+
+    verdict: Verdict
+    totals: Counts
+    files: int
+    took_sec: float
+    prefix: str
+    complaints: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it for programs."""
+        return {
+            **self.verdict.as_dict(),
+            "files": self.files,
+            "took_sec": round(self.took_sec, 3),
+            "counted": asdict(self.totals),
+            "prefix": self.prefix,
+            "complaints": list(self.complaints),
+        }
 
 
 def judge(evidence: Evidence) -> Verdict:

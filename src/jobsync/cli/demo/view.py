@@ -4,6 +4,7 @@ A view is told of events as they happen (`say`) and shown snapshots (`show`); it
 80 columns and 24 lines.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobsync.cli.demo.fleet import Fleet
-from jobsync.cli.demo.verdict import Verdict
+from jobsync.cli.demo.verdict import Outcome, Verdict
 from jobsync.cli.demo.watch import Snapshot
 
 # Calm tones that can be told apart on dark and on light ground, one a worker.
@@ -36,8 +37,8 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def say(self, at_sec: float, text: str) -> None:
-        """Tell of something that happened, so many seconds after the start."""
+    def say(self, text: str) -> None:
+        """Tell of something that happens now."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how things are."""
@@ -46,7 +47,11 @@ class View(Protocol):
 class SilentView:
     """Shows nothing, for `--json`."""
 
+    def __init__(self) -> None:
+        self._start_sec = time.perf_counter()
+
     def __enter__(self) -> Self:
+        self._start_sec = time.perf_counter()
         return self
 
     def __exit__(
@@ -54,7 +59,7 @@ class SilentView:
     ) -> None:
         pass
 
-    def say(self, at_sec: float, text: str) -> None:
+    def say(self, text: str) -> None:
         """Say nothing."""
 
     def show(self, snapshot: Snapshot) -> None:
@@ -65,31 +70,33 @@ class PlainView(SilentView):
     """One line for each thing that happens, and one for each tenth of the files."""
 
     def __init__(self, console: Console, files: int) -> None:
+        super().__init__()
         self._console = console
         self._files = files
-        self._told = 0.0
+        self._told = 0
 
-    def say(self, at_sec: float, text: str) -> None:
+    def say(self, text: str) -> None:
         """Write the line."""
+        at_sec = time.perf_counter() - self._start_sec
         self._console.print(f"{at_sec:6.2f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Write how far the work is, where another tenth is done."""
-        share = snapshot.ended / self._files
-        if share >= self._told + PLAIN_EVERY:
-            self._told = share - share % PLAIN_EVERY
+        tenth = int(snapshot.ended / self._files / PLAIN_EVERY)
+        if tenth > self._told:
+            self._told = tenth
             status = snapshot.status
             self.say(
-                snapshot.at_sec,
                 f"{snapshot.ended} of {self._files} files; {status.live_nodes} workers, {status.leader} leads, "
                 f"{status.tokens_live:,} of {snapshot.total_tokens:,} tokens held",
             )
 
 
-class LiveView:
+class LiveView(SilentView):
     """A picture that is drawn anew with every snapshot."""
 
     def __init__(self, console: Console, fleet: Fleet, files: int) -> None:
+        super().__init__()
         self._console = console
         self._fleet = fleet
         self._files = files
@@ -99,7 +106,7 @@ class LiveView:
 
     def __enter__(self) -> Self:
         self._live.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,8 +116,9 @@ class LiveView:
         if kind is None:
             self._console.print(self._picture)
 
-    def say(self, at_sec: float, text: str) -> None:
+    def say(self, text: str) -> None:
         """Add a line to the news."""
+        at_sec = time.perf_counter() - self._start_sec
         line = Text.assemble((f"{at_sec:5.1f} s  ", "dim"), text)
         line.no_wrap = True
         line.overflow = "ellipsis"
@@ -151,7 +159,7 @@ class LiveView:
         table.add_row(
             Text.assemble(("■ ", self._tone(name) if works or tokens else "dim"), (name, "" if works else "dim")),
             Text("leads", style="bold") if leads else Text("" if works else state, style=_state_style(state)),
-            Text(f"{tokens:,}" if tokens else "–", style="" if works else LOST if tokens else "dim"),
+            Text(f"{tokens:,}" if tokens else "-", style="" if works else LOST if tokens else "dim"),
             Text(f"{ended:,}", style="" if works else "dim"),
             Text(item if works and ended < self._files else "", style="dim"),
         )
@@ -166,7 +174,7 @@ class LiveView:
                 strip.append("░", style=LOST)
             else:
                 strip.append("█", style=self._tone(owner))
-        held = snapshot.tokens_of(*self._fleet.running())
+        held = snapshot.tokens_of(*(name for name in self._fleet.workers if name != self._fleet.killed))
         strip.append(f"  {held:>6,}", style="" if held == snapshot.total_tokens else f"bold {LOST}")
         return strip
 
@@ -195,7 +203,9 @@ def tone_of(names: Sequence[str], name: str) -> str:
 def owners_by_cell(snapshot: Snapshot, cells: int) -> list[str | None]:
     """Divide all tokens into so many cells and name the owner of most of each; None: most have no owner."""
     total = max(1, snapshot.total_tokens)
-    found: list[Counter[str | None]] = [Counter({None: total * (i + 1) // cells - total * i // cells}) for i in range(cells)]
+    found: list[Counter[str | None]] = [
+        Counter({None: total * (i + 1) // cells - total * i // cells}) for i in range(cells)
+    ]
     for span in snapshot.spans:
         for cell in range(span.first * cells // total, min(cells - 1, (span.end - 1) * cells // total) + 1):
             start, end = total * cell // cells, total * (cell + 1) // cells
@@ -220,3 +230,19 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
     word = Text("The verdict holds.", "bold green") if verdict.holds else Text("The verdict is broken.", f"bold {LOST}")
     console.print()
     console.print(word)
+
+
+def show_outcome(console: Console, outcome: Outcome, *, keep: bool) -> None:
+    """Write what was done and the verdict."""
+    totals = outcome.totals
+    console.print()
+    console.print(
+        f"{outcome.files:,} files in {outcome.took_sec:.1f} s: {totals.lines:,} lines, {totals.functions:,} functions, "
+        f"{totals.imports:,} imports.",
+        highlight=False,
+    )
+    show_verdict(console, outcome.verdict)
+    for line in outcome.complaints:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if keep:
+        console.print(f"The tables {outcome.prefix}* are kept.", style="dim", highlight=False)

@@ -1,6 +1,7 @@
 -- Continue an incarnation on a new session. From here on no statement of the older session changes anything.
--- No row: the incarnation was fenced.
-create or replace function sync_rebind(_name text, _incarnation bigint, _session_lease_ms integer,
+-- Attempts are counted by the node: one that was sent on an older session and is carried out late, after a later one,
+-- must not take the row back. No row: the incarnation was fenced, or the attempt is late.
+create or replace function sync_rebind(_name text, _incarnation bigint, _attempt integer, _session_lease_ms integer,
                                        _system_id text, _timeline text)
 returns table (bind bigint, generation bigint, quarantined boolean)
 language plpgsql as $$
@@ -10,9 +11,10 @@ begin
     update sync_node n set
         bind = nextval('sync_epoch'), beats = n.beats + 1, last_heartbeat = clock_timestamp(),
         session_lease_ms = _session_lease_ms, backend_pid = pg_backend_pid(), backend_start = a.backend_start,
-        postmaster_start = pg_postmaster_start_time()
+        postmaster_start = pg_postmaster_start_time(), rebind_attempt = _attempt
     from pg_stat_get_activity(pg_backend_pid()) a
     where n.name = _name and n.incarnation = _incarnation and n.state <> 'fenced'
+      and n.rebind_attempt < _attempt
     returning n.bind into sync_rebind.bind;
     if not found then
         return;

@@ -10,11 +10,17 @@ begin
     select * into known from sync_meta m;
     if known.system_id is distinct from _system_id or known.timeline is distinct from _timeline then
         update sync_meta m set
-            generation = m.generation + (m.system_id is not null)::int,
+            -- Drawn, not counted: the row that would be counted up is among what a fail-over may roll back.
+            generation = case when m.system_id is null then m.generation
+                              else hashtextextended(gen_random_uuid()::text, 0) end,
             quarantined = m.system_id is not null,  -- even with no node in sight: its row may be among what was lost
             system_id = _system_id,
             timeline = _timeline
         where m.system_id is distinct from _system_id or m.timeline is distinct from _timeline;
+        if found and known.system_id is not null then
+            -- Numbers given out in lost commits must not be given again.
+            perform setval('sync_epoch', nextval('sync_epoch') + 1000000);
+        end if;
         select * into known from sync_meta m;
     end if;
     generation := known.generation;

@@ -46,7 +46,7 @@ begin
         heartbeat_timeout_ms = excluded.heartbeat_timeout_ms, row_lease_ms = excluded.row_lease_ms,
         session_lease_ms = excluded.session_lease_ms, backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, postmaster_start = excluded.postmaster_start,
-        applied_version = 0, delete_requested = false, host = excluded.host, pid = excluded.pid,
+        rebind_attempt = 0, applied_version = 0, delete_requested = false, host = excluded.host, pid = excluded.pid,
         environment = excluded.environment
     where n.state = 'fenced'
     returning n.incarnation, n.bind into sync_register.incarnation, sync_register.bind;

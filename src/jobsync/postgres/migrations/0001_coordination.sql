@@ -31,6 +31,7 @@ create table sync_node (
     state                 text    not null default 'live' check (state in ('live', 'leaving', 'fenced')),
     incarnation           bigint  not null,            -- one per registration
     bind                  bigint  not null,            -- one per database session of that registration
+    rebind_attempt        integer not null default 0,  -- the node's own count of its sessions: a late rebind is told by it
     beats                 bigint  not null default 0,  -- what observers watch: it advances while the node lives
     heartbeat_timeout_ms  integer not null,
     row_lease_ms          integer not null,            -- how long the node trusts its row after a beat was sent

@@ -1,0 +1,139 @@
+"""The commands and their options. What they do stands in modules of their own, loaded when a command is called."""
+
+import json
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from jobsync import JobsyncError
+from jobsync.api.cluster import migrate as migrate_schema
+from jobsync.api.cluster import read_status, schema_sql
+from jobsync.cli.processes import config_of
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(help="Connection string or URL; 'embedded' for the embedded server. [default: SYNC_* variables]"),
+]
+Appname = Annotated[str | None, typer.Option(help="Prefix of the fleet's tables. [default: sync_]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on stderr and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except JobsyncError as error:
+            typer.echo(f"jobsync: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Coordination for fleets of Python workers on PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+@app.command()
+def demo(
+    *,
+    dsn: Annotated[str, typer.Option(help="Database to play in.")] = "embedded",
+    workers: Annotated[int, typer.Option(min=3, max=8, help="Workers at the start.")] = 4,
+    seconds: Annotated[float, typer.Option(min=4, max=45, help="About how long the files take.")] = 16,
+    files: Annotated[int | None, typer.Option(min=50, help="Only so many files. [default: all]")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's tables.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Watch a fleet at real work: a kill, a stop, a join, and a verdict. Exit status 0 only if it holds."""
+    play = import_module("jobsync.cli.demo.play")
+    show = import_module("jobsync.cli.demo.view").show_outcome
+    options = play.DemoOptions(dsn=dsn, workers=workers, keep=keep, files=files, seconds=seconds)
+    console = _console()
+    try:
+        outcome = play.play(options, console, silent=as_json)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the workers are stopped and the tables dropped", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(outcome.as_dict(), indent=2))
+    else:
+        show(console, outcome, keep=keep)
+    raise typer.Exit(0 if outcome.verdict.holds else 1)
+
+
+@app.command()
+def run(  # noqa: PLR0913 - one parameter an option
+    *,
+    target: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="Called as function(job) in each worker.")],
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="How many processes.")] = 1,
+    dsn: Dsn = None,
+    appname: Appname = None,
+    name_prefix: Annotated[
+        str | None, typer.Option(help="Names are PREFIX-1, PREFIX-2 ... [default: host and process number]")
+    ] = None,
+    run_name: Annotated[str | None, typer.Option("--run", help="Work within this run: each task once.")] = None,
+    total_tokens: Annotated[int | None, typer.Option(help="Tokens of the cluster. [default: 10000]")] = None,
+    minimum_nodes: Annotated[int | None, typer.Option(help="Wait until so many are live. [default: 1]")] = None,
+    hash_function: Annotated[str | None, typer.Option(help="double_sha256, sha256 or md5.")] = None,
+    heartbeat_interval: Annotated[float | None, typer.Option(help="Seconds. [default: 5]")] = None,
+    heartbeat_timeout: Annotated[float | None, typer.Option(help="Seconds. [default: 15]")] = None,
+) -> None:
+    """Run a function of yours in several worker processes, each with an entered Job of its own.
+
+    SIGTERM and SIGINT are passed on: job.tasks() ends, job.wait() returns. No worker is restarted; one that ends
+    badly is reported, and the exit status is then 1.
+    """
+    options = {
+        "dsn": dsn,
+        "appname": appname,
+        "total_tokens": total_tokens,
+        "minimum_nodes": minimum_nodes,
+        "hash_function": hash_function,
+        "heartbeat_interval_sec": heartbeat_interval,
+        "heartbeat_timeout_sec": heartbeat_timeout,
+    }
+    config_of(options)
+    run_fleet = import_module("jobsync.cli.run_fleet").run_fleet
+    raise typer.Exit(run_fleet(target, workers, options, name_prefix=name_prefix, run_name=run_name))
+
+
+@app.command()
+def status(*, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
+    """Show the fleet: nodes, tokens, latest rebalances. Exit status 0 healthy, 1 not, 2 cannot ask."""
+    found = read_status(config_of({"dsn": dsn, "appname": appname}))
+    view = import_module("jobsync.cli.status_view")
+    if as_json:
+        typer.echo(json.dumps(view.status_as_dict(found), indent=2))
+    else:
+        view.show_status(_console(), found)
+    raise typer.Exit(0 if found.is_healthy else 1)
+
+
+@app.command()
+def migrate(
+    *,
+    dsn: Dsn = None,
+    appname: Appname = None,
+    print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL script and change nothing.")] = False,
+) -> None:
+    """Create the fleet's tables, or bring them up to this version; safe while workers run."""
+    config = config_of({"dsn": dsn, "appname": appname})
+    if print_sql:
+        typer.echo(schema_sql(config.appname))
+    elif migrate_schema(config):
+        typer.echo(f"the tables {config.prefix}* are ready")
+    else:
+        typer.echo(f"the tables {config.prefix}* were up to date: nothing to do")

@@ -1,0 +1,126 @@
+"""`jobsync status`, for people and for programs."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobsync.api.cluster import ClusterStatus, NodeStatus
+
+
+def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
+    """Give all of it as JSON takes it; times are ISO 8601 texts."""
+    found = asdict(status) | {
+        "healthy": status.is_healthy,
+        "leader": status.leader,
+        "live_nodes": status.live_nodes,
+        "tokens_live": status.tokens_live,
+    }
+    plain: dict[str, Any] = _plain(found)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case datetime():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def show_status(console: Console, status: ClusterStatus) -> None:
+    """Write the cluster's line, its nodes and its latest rebalances."""
+    _print(console, _summary(status))
+    _print(console, Text(f"{status.where}, tables {status.appname}*", style="dim"))
+    if status.nodes:
+        console.print()
+        console.print(_nodes(status))
+    if status.rebalances:
+        console.print()
+        console.print(_rebalances(status))
+
+
+def _print(console: Console, line: Text) -> None:
+    console.print(line, soft_wrap=True)
+
+
+def _summary(status: ClusterStatus) -> Text:
+    word = ("healthy", "bold green") if status.is_healthy else ("not healthy", "bold red")
+    if status.total_tokens is None:
+        return Text.assemble(word, ": no node has ever joined")
+    held = f"{status.tokens_live:,} of {status.total_tokens:,} tokens held by {_count(status.live_nodes, 'live node')}"
+    line = Text.assemble(word, ": ", held, f", plan {status.plan_version}")
+    if status.locks:
+        line.append(f", {_count(status.locks, 'lock')}")
+    if status.quarantined:
+        line.append("; in quarantine after a fail-over: nothing is granted until a whole lease has passed", "yellow")
+    return line
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+
+
+def _nodes(status: ClusterStatus) -> Table:
+    table = _table()
+    table.add_column("node", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for title in ("tokens", "share", "beat"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("process", overflow="fold")
+    table.add_column("since", no_wrap=True)
+    for node in status.nodes:
+        table.add_row(
+            Text(node.name),
+            _state(node),
+            f"{node.tokens:,}",
+            f"{node.share:.1%}",
+            f"{_span(node.heartbeat_age_sec)} ago",
+            Text(f"{node.host or '?'}:{node.pid or '?'}"),
+            f"{_span((status.read_at - node.created_on).total_seconds())}",
+            style="" if node.is_live else "dim",
+        )
+    return table
+
+
+def _state(node: NodeStatus) -> Text:
+    if node.is_leader:
+        return Text("leads", style="bold") if node.state == "live" else Text(f"leads, {node.state}")
+    return Text(node.state, style="" if node.is_live else "red")
+
+
+def _rebalances(status: ClusterStatus) -> Table:
+    table = _table()
+    for title in ("rebalance", "reason", "by", "nodes"):
+        table.add_column(title, overflow="fold")
+    table.add_column("moved", justify="right", no_wrap=True)
+    table.add_column("took", justify="right", no_wrap=True)
+    for row in status.rebalances:
+        table.add_row(
+            f"{_span((status.read_at - row.triggered_at).total_seconds())} ago",
+            row.reason,
+            Text(row.leader),
+            f"{row.nodes_before} to {row.nodes_after}",
+            f"{row.tokens_moved:,}",
+            f"{row.duration_ms} ms",
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    """Write a duration in its largest sensible unit."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.1f} s"

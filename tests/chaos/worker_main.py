@@ -1,0 +1,169 @@
+"""A worker process for the tests of bad weather: one real node that answers for itself, all the time.
+
+A thread asks `can_claim_task` for a handful of tasks every millisecond or two and appends each answer, with the
+boot clock before and after it, to a file that is read when all is over: what it said then stands there, whatever
+became of the process. Orders come as JSON lines on standard input and are answered on standard output.
+"""
+
+import json
+import logging
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from jobsync import CoordinationConfig, Job, JobsyncError
+from jobsync.core.belief import Belief
+from jobsync.core.holding import Holding
+from jobsync.core.member import Member
+from jobsync.core.tokens import TokenSet
+from jobsync.runtime.clock import boot_sec
+
+SAMPLE = struct.Struct("<ddQ")
+EVERY_SEC = 0.0015
+STUCK_SEC = 15
+
+
+def say(**answer: Any) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+class Worker:
+    """One node, its answers on file, its orders from standard input."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.questions: list[str] = given["questions"]
+        self.answers = os.open(given["answers"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.events = Path(given["events"])
+        self.job = Job(
+            given["name"],
+            coordination_config=CoordinationConfig(**given["settings"]),
+            run=given.get("run"),
+            on_tokens_added=lambda tokens: self.note("added", tokens),
+            on_tokens_removed=lambda tokens: self.note("removed", tokens),
+            handle_signals=True,
+        )
+
+    def note(self, what: str, tokens: set[int]) -> None:
+        with self.events.open("a") as events:
+            events.write(json.dumps({"what": what, "at": boot_sec(), "tokens": sorted(tokens)}) + "\n")
+
+    def live(self) -> None:
+        with self.job:
+            threading.Thread(target=self.sample, daemon=True).start()
+            threading.Thread(target=self.serve, daemon=True).start()
+            say(entered=boot_sec())
+            self.job.wait()
+        say(left=boot_sec())
+
+    def sample(self) -> None:
+        ask = self.job.can_claim_task
+        while True:
+            before_sec = boot_sec()
+            mask = 0
+            for number, task in enumerate(self.questions):
+                mask |= ask(task) << number
+            os.write(self.answers, SAMPLE.pack(before_sec, boot_sec(), mask))
+            time.sleep(EVERY_SEC)
+
+    # --- orders ---------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        for line in sys.stdin:
+            order = json.loads(line)
+            try:
+                getattr(self, f"do_{order.pop('do')}")(**order)
+            except Exception as error:
+                say(error=type(error).__name__, text=str(error))
+        # Whoever started this process is gone.
+        self.job.stop()
+
+    def do_status(self) -> None:
+        status = self.job.status()
+        held = [task for task in self.questions if self.job.can_claim_task(task)]
+        say(
+            held=held,
+            tokens=len(self.job.my_tokens),
+            leader=status.leader,
+            live=status.live_nodes,
+            healthy=status.healthy,
+        )
+
+    def do_audit(self, task: str) -> None:
+        """Add and audit a task, as an application does."""
+        added = self.job.add_task(task)
+        self.job.write_audit()
+        say(added=added)
+
+    def do_finish_later(self, tasks: list[str]) -> None:
+        """Begin tasks now, and say that they are done when told by `do_audited`."""
+        say(added=[self.job.add_task(task) for task in tasks])
+
+    def do_audited(self) -> None:
+        self.job.write_audit()
+        say(audited=True)
+
+    def do_work(self, ids: list[str], table: str, pause_at: int | None = None) -> None:
+        """Do tasks, each with its result in one transaction; hang for ever after the commit of number `pause_at`."""
+        for number, task in enumerate(self.job.tasks(ids)):
+            with self.job.transaction(task) as conn:
+                conn.execute(f"insert into {table} values (%s)", (str(task.id),))
+            if number == pause_at:
+                say(committed=number + 1)
+                threading.Event().wait()
+        say(done=True)
+
+    def do_stick(self, task: str, grants: str) -> None:
+        """Leave a transaction open that holds a lock on a grant, and whose connection outlives this process."""
+
+        def stick() -> None:
+            with self.job.transaction(task) as conn:
+                conn.execute(f"select from {grants} where node = %s for share", (self.job.node_name,))
+                kept = conn.fileno()
+                if os.fork() == 0:
+                    # The heir keeps this one socket open, as a network that lost the node's machine does.
+                    signal.alarm(STUCK_SEC)
+                    os.closerange(0, kept)
+                    os.closerange(kept + 1, 1024)
+                    while True:
+                        signal.pause()
+                say(stuck=True)
+                threading.Event().wait()
+
+        threading.Thread(target=stick, daemon=True).start()
+
+
+def forget_nothing() -> None:
+    """Break the rule on purpose: leases never end and nothing that was believed is ever given back."""
+    believed = Belief.holding
+
+    def for_ever(self: Belief, incarnation: int, *, with_session: bool) -> Holding:
+        held = believed(self, incarnation, with_session=with_session)
+        forever = float("inf")
+        return Holding(self.tokens, held.grants, forever, forever, incarnation)
+
+    Belief.holding = for_ever  # type: ignore[method-assign]
+    Belief.drop = lambda self: TokenSet()  # type: ignore[method-assign]
+    Belief.forget = lambda self: TokenSet()  # type: ignore[method-assign]
+    Member._let_run_out = lambda self: None  # type: ignore[method-assign]
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    logging.basicConfig(filename=given["log"], level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+    if given.get("mutant"):
+        forget_nothing()
+    try:
+        Worker(given).live()
+    except JobsyncError as error:
+        say(error=type(error).__name__, text=str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What a node believes: within the grants, growing after the fact and shrinking before it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobsync.core.belief import TOKEN_STATES, Belief
+from jobsync.core.holding import Grant
+from jobsync.core.leases import Instant, Lease
+from jobsync.core.tokens import TokenSet
+
+ALL, LOW, HIGH = TokenSet.span(0, 10), TokenSet.span(0, 5), TokenSet.span(5, 10)
+tokens = st.sets(st.integers(0, 9)).map(TokenSet.of)
+
+
+def believing(*grants: Grant) -> Belief:
+    """A belief in some grants."""
+    belief = Belief()
+    for grant in grants:
+        belief.believe(grant)
+    return belief
+
+
+def test_without_a_lease_nothing_is_answered() -> None:
+    belief = believing(Grant(1, ALL))
+    assert not belief.holding(1, with_session=False).certain_at(Instant(0, 0))
+
+
+def test_the_shorter_of_both_leases_ends_the_answers() -> None:
+    belief = believing(Grant(1, ALL))
+    belief.row, belief.session = Lease(Instant(0, 0), 14.5), Lease(Instant(10, 10), 0.6)
+    assert belief.holding(1, with_session=True).boot_until_sec == 10.6
+    assert belief.holding(1, with_session=False).boot_until_sec == 14.5
+
+
+def test_what_is_given_is_believed_no_more_and_is_told_only_when_drained() -> None:
+    belief = believing(Grant(1, ALL))
+    giving = belief.give(HIGH, 0)
+    assert (belief.tokens, belief.ready_to_shrink()) == (LOW, TokenSet())
+    belief.drained(giving.serial)
+    assert belief.ready_to_shrink() == HIGH
+    belief.shrunk(HIGH)
+    assert belief.all_giving == TokenSet()
+
+
+def test_an_untouched_token_keeps_its_epoch() -> None:
+    belief = believing(Grant(1, LOW), Grant(2, HIGH))
+    belief.give(TokenSet.of([0, 5]), 0)
+    holding = belief.holding(1, with_session=False)
+    assert belief.grants == (Grant(1, TokenSet.span(1, 5)), Grant(2, TokenSet.span(6, 10)))
+    assert holding.tokens == TokenSet()  # no lease yet
+
+
+def test_hand_overs_are_overdue_until_they_are_drained() -> None:
+    belief = believing(Grant(1, ALL))
+    early, late = belief.give(LOW, 1), belief.give(HIGH, 3)
+    assert belief.overdue(2) == [early]
+    belief.drained(early.serial)
+    assert belief.overdue(4) == [late]
+
+
+@given(before=tokens, given_up=tokens, row=tokens)
+def test_the_row_decides_except_for_what_is_on_its_way_out(before: TokenSet, given_up: TokenSet, row: TokenSet) -> None:
+    belief = believing(Grant(1, before))
+    belief.give(before & given_up, 0)
+    was = belief.tokens
+    removed, added = belief.reconcile((Grant(2, row),) if row else ())
+    assert belief.tokens == row - (before & given_up)
+    assert belief.all_giving == before & given_up & row
+    assert (was - removed) | added == belief.tokens
+    assert removed <= was
+    assert not added & was
+
+
+@given(before=tokens, given_up=tokens, row=tokens)
+def test_of_a_strangers_row_only_what_was_believed_is_taken(
+    before: TokenSet, given_up: TokenSet, row: TokenSet
+) -> None:
+    belief = believing(Grant(1, before))
+    belief.give(before & given_up, 0)
+    was = belief.tokens
+    removed = belief.reconcile_with_stranger((Grant(2, row),) if row else (), 1.0)
+    assert belief.tokens == was & row
+    assert removed == was - row
+    assert belief.tokens | belief.all_giving == row
+    assert belief.ready_to_shrink() == row - before
+
+
+def test_forgetting_leaves_nothing() -> None:
+    belief = believing(Grant(1, ALL))
+    belief.row = Lease(Instant(0, 0), 10)
+    belief.give(HIGH, 0)
+    assert belief.forget() == LOW
+    assert not belief.tokens
+    assert not belief.all_giving
+    assert not belief.holding(1, with_session=False).tokens
+
+
+def test_every_state_that_a_token_enters_is_in_the_table() -> None:
+    assert {after for moves in TOKEN_STATES.values() for _, after in moves} == set(TOKEN_STATES)

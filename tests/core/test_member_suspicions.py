@@ -1,0 +1,206 @@
+"""Corners of the protocol where two faults meet: a fail-over and a second break, a refusal and its repetition."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobsync.core import messages as m
+from jobsync.core.holding import Grant
+from jobsync.core.tokens import TokenSet
+from tests.core.driver import ALL, Driver
+from tests.core.world import World
+
+HALF = TokenSet.span(0, 5_000)
+REST = ALL - HALF
+
+
+def failed_over(driver: Driver, *, timeline: str = "2", generation: int = 2) -> None:
+    """Lose the server, and bind to a standby whose rows are older."""
+    driver.breaks()
+    driver.connect(timeline=timeline)
+    driver.rebind(generation=generation, quarantined=True)
+
+
+def test_rows_of_a_standby_stay_strange_when_the_session_breaks_before_they_are_read() -> None:
+    driver = Driver()
+    driver.hold(HALF)
+    failed_over(driver)
+    driver.until(m.ReadGrants)
+    driver.breaks()
+    driver.connect(timeline="2")
+    driver.rebind(bind=10, generation=2, quarantined=True)
+    driver.until(m.ReadGrants)
+    driver.answer(m.HeldGrants((Grant(2, ALL),)))
+    assert driver.standing.holding.tokens == HALF
+
+
+def test_a_lease_is_not_renewed_by_a_standby_whose_rows_are_not_yet_read() -> None:
+    driver = Driver()
+    driver.hold(HALF, direct=False)
+    ends_sec = driver.standing.holding.boot_until_sec
+    driver.boot_sec += 4
+    driver.breaks()
+    driver.connect(direct=False, timeline="2")
+    driver.rebind(generation=2, quarantined=True)
+    assert driver.standing.holding.tokens == TokenSet() or driver.standing.holding.boot_until_sec <= ends_sec
+
+
+def test_a_second_fail_over_starts_the_quarantine_anew() -> None:
+    driver = Driver(session_lease_sec=None)
+    driver.hold(HALF)
+    failed_over(driver)
+    driver.reply = replace(driver.reply, quarantined=True)
+    driver.until(m.Beat)
+    driver.boot_sec += 4
+    driver.breaks()
+    driver.connect(timeline="3")
+    driver.rebind(bind=10, generation=3, quarantined=True)
+    began_sec = driver.boot_sec
+    driver.until(m.LiftQuarantine)
+    assert driver.boot_sec - began_sec > 14.5
+
+
+def test_the_plan_is_read_anew_after_a_fail_over_even_under_a_number_that_is_known() -> None:
+    driver = Driver()
+    driver.hold(HALF)
+    failed_over(driver)
+    assert driver.until(m.Beat).known_plan_version == -1
+
+
+def test_a_second_standby_that_counts_the_same_generation_is_a_stranger_as_well() -> None:
+    driver = Driver()
+    driver.hold(HALF)
+    failed_over(driver, timeline="2", generation=2)
+    driver.granted = (Grant(3, HALF),)
+    driver.until(m.Beat)
+    failed_over(driver, timeline="3", generation=2)  # it never heard of the first fail-over, and counts to two again
+    driver.until(m.ReadGrants)
+    driver.answer(m.HeldGrants((Grant(2, ALL),)))
+    assert driver.standing.holding.tokens == HALF
+
+
+def test_a_rebind_that_is_carried_out_late_does_not_take_the_row_from_the_session_in_use() -> None:
+    world = World()
+    slow: dict[str, Any] = {
+        "heartbeat_interval_sec": 5,
+        "heartbeat_timeout_sec": 15,
+        "dead_node_check_interval_sec": 10,
+    }
+    a, b = world.start("a"), world.start("b", **slow)
+    world.run(0.2)
+    world.settle()
+    world.run_until(lambda: isinstance(world.asked[-1][2], m.Beat) and world.asked[-1][1] == "b", within_sec=9)
+    world.break_client(b)
+    world.freezes = lambda question: 0.3 if isinstance(question, m.Rebind) else 0.0
+    world.run_until(lambda: isinstance(b.asked, m.Rebind), within_sec=1)
+    world.freezes = lambda question: 0.0
+    world.break_client(b)
+    world.run(8)
+    world.settle()
+    assert len(a.held_now()) == len(b.held_now()) == 12
+
+
+def test_a_leaving_node_reads_its_rows_after_a_grow_of_unknown_outcome_and_gives_them_up() -> None:
+    driver = Driver()
+    driver.register()
+    driver.reply = replace(driver.reply, target=HALF)
+    driver.until(m.Grow)
+    driver.send(m.LeaveAsked(driver.now()))
+    driver.breaks()
+    driver.granted = (Grant(3, HALF),)
+    driver.connect()
+    driver.rebind()
+    driver.until(m.BeginLeave)
+    driver.answer(m.LeaveBegun(0))
+    assert driver.drains or leaves_after_shrinking(driver)
+
+
+def leaves_after_shrinking(driver: Driver) -> bool:
+    """Tell whether the next thing that a leaving node does is to read or to give up, and not to go."""
+    while driver.asked is not None and isinstance(driver.asked.question, m.Beat | m.Ping):
+        driver.answer(driver.routine(driver.asked.question) or m.Pong())
+    return driver.asked is not None and isinstance(driver.asked.question, m.Shrink | m.ReadGrants)
+
+
+def test_a_newcomer_that_is_to_leave_does_not_go_on_waiting_for_its_name() -> None:
+    driver = Driver()
+    driver.send(m.Started(driver.now()))
+    driver.connect()
+    driver.until(m.Register)
+    driver.send(m.LeaveAsked(driver.now()))
+    driver.answer(m.Registration("held", None, None, None, None, 1, False))
+    assert driver.finished == [m.Finish(None)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [m.Rebind, m.ReadGrants, m.Beat, m.Watch, m.Grow, m.Shrink, m.ReadPlanInputs, m.SavePlan, m.Prune, m.BeginLeave,
+     m.Leave, m.LiftQuarantine, m.Fence, m.Register, m.WatchForEntry],
+)  # fmt: skip
+def test_what_is_refused_is_not_asked_again_at_once(kind: type[m.Question]) -> None:
+    driver = brought_to(kind)
+    asked = 0
+    began_sec = driver.boot_sec
+    while driver.boot_sec < began_sec + 1.0:
+        if driver.asked is not None and isinstance(driver.asked.question, kind):
+            asked += 1
+            driver.refuse(after_sec=0.0001)
+        elif driver.asked is not None:
+            answer = driver.routine(driver.asked.question)
+            assert answer is not None, driver.asked.question
+            driver.answer(answer, after_sec=0.0001)
+        else:
+            driver.boot_sec = max(driver.boot_sec, driver.wake_sec)
+            driver.tick()
+    assert asked <= 25
+
+
+def brought_to(kind: type[m.Question]) -> Driver:  # noqa: C901 - one case a question
+    """Bring a member to where it asks a question of a kind."""
+    driver = Driver(rebalance_check_interval_sec=1.0)
+    if kind in (m.Register, m.WatchForEntry):
+        driver.send(m.Started(driver.now()))
+        driver.connect()
+        if kind is m.WatchForEntry:
+            driver.until(m.Register)
+            driver.answer(m.Registration("held", None, None, None, None, 1, False))
+    elif kind in (m.Rebind, m.ReadGrants):
+        driver.hold(HALF)
+        driver.breaks()
+        driver.connect()
+        if kind is m.ReadGrants:
+            driver.rebind()
+    elif kind in (m.Beat, m.Watch, m.Fence):
+        driver.reply = replace(driver.reply, elders=0)
+        driver.hold(HALF)
+        if kind is m.Fence:
+            driver.scripted[m.Watch] = m.Sightings((m.Sighting(m.Identity("b", 5, 6), 1, 14_500, 600, True, False),))
+    elif kind is m.Grow:
+        driver.register()
+        driver.reply = replace(driver.reply, target=HALF)
+    elif kind is m.Shrink:
+        driver.hold(ALL)
+        driver.want(HALF)
+        driver.idle(0.1)
+        driver.send(m.Drained(driver.now(), driver.drains[-1].serial))
+    elif kind in (m.ReadPlanInputs, m.SavePlan, m.Prune):
+        due = kind is not m.Prune
+        driver.reply = replace(driver.reply, leader="a", plan_due=due, planned=not due)
+        driver.register()
+        if kind is m.SavePlan:
+            inputs = m.PlanInputs(0, 0, 10_000, "", ("a",), frozenset(), {}, ())
+            driver.scripted[m.ReadPlanInputs] = inputs
+    elif kind is m.LiftQuarantine:
+        driver.hold(HALF)
+        failed_over(driver)
+        driver.reply = replace(driver.reply, quarantined=True)
+    else:
+        driver.register()
+        driver.idle(0.1)
+        driver.send(m.LeaveAsked(driver.now()))
+        if kind is m.Leave:
+            driver.until(m.BeginLeave)
+            driver.answer(m.LeaveBegun(0))
+    driver.until(kind)
+    return driver
