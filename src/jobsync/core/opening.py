@@ -106,12 +106,13 @@ class _Opening:
         self._open(sorted(strips, key=lambda strip: (self._sizes[strip], strip)))
 
     def _runs(self) -> Iterator[_Run]:
-        """Divide the line into the longest runs that could be opened."""
+        """Divide the line into the longest runs that could be opened, and give those that save a strip."""
         strip = 0
         while strip < len(self._sizes):
             if self._fits(strip):
                 run = self._measure(strip, len(self._sizes))
-                yield run
+                if run.minus_saved:
+                    yield run
                 strip = run.stop
             else:
                 strip += 1

@@ -8,9 +8,10 @@ counts, the line that says that it ended, and the library's own audit commit tog
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from jobsync import AlreadyDone, CoordinationConfig, Job, JobsyncError, OwnershipLost
+from jobsync import AlreadyDone, CoordinationConfig, Job, JobsyncError, OwnershipLost, Task
 from jobsync.api.cluster import Cluster, open_cluster
 from jobsync.cli.demo import stdlib
 from jobsync.cli.demo.tables import Tables
@@ -27,31 +28,20 @@ def work(name: str, files: list[str], *, pace_sec: float) -> None:
         open_cluster(config) as log,
         Job(name, coordination_config=config, run=RUN, handle_signals=True) as job,
     ):
-        while _walk(job, log, Tables(config.appname), files, pace_sec):
-            pass
+        for task in job.tasks(files):
+            _count(job, log, Tables(config.appname), task, pace_sec)
 
 
-def _walk(job: Job, log: Cluster, tables: Tables, files: list[str], pace_sec: float) -> bool:
-    """Work until all files are done or the job is stopped; True where a file was lost and the walk begins again.
-
-    Leaving the loop lets go of the lost file's claim at once, so that its new owner can begin it.
-    """
-    root = stdlib.library_dir()
-    for task in job.tasks(files):
-        item = str(task.id)
-        begun_sec = time.perf_counter()
-        tables.log_begin(log, job.node_name, item)
-        counts = stdlib.count((root / item).read_bytes())
-        time.sleep(max(0.0, begun_sec + pace_sec - time.perf_counter()))
-        try:
-            with job.transaction(task) as conn:
-                for sql, values in tables.file_statements(job.node_name, item, counts):
-                    conn.execute(sql, values)
-        except AlreadyDone:
-            continue
-        except OwnershipLost:
-            return True
-    return False
+def _count(job: Job, log: Cluster, tables: Tables, task: Task, pace_sec: float) -> None:
+    item = str(task.id)
+    begun_sec = time.perf_counter()
+    tables.log_begin(log, job.node_name, item)
+    counts = stdlib.count((stdlib.library_dir() / item).read_bytes())
+    time.sleep(max(0.0, begun_sec + pace_sec - time.perf_counter()))
+    # Done already, or lost to another node: then nothing is written, and the loop goes on to the next.
+    with suppress(AlreadyDone, OwnershipLost), job.transaction(task) as conn:
+        for sql, values in tables.file_statements(job.node_name, item, counts):
+            conn.execute(sql, values)
 
 
 def main(arguments: list[str]) -> int:
