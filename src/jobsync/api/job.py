@@ -28,7 +28,7 @@ from jobsync.core.errors import CoordinationDisabled, DatabaseUnavailable, Inval
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.settings import Settings
-from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, task_text, tasks_of
+from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.overview import list_nodes
 from jobsync.postgres.records import Records
@@ -42,6 +42,8 @@ from jobsync.runtime.transactions import owned_transaction
 from jobsync.runtime.visitor import Visitor
 
 log = logging.getLogger("jobsync")
+
+Owns: TypeAlias = Callable[[Task | TaskId], bool]
 
 AWAY_SEC = 0.5
 MOST_NAME_BYTES = 500
@@ -114,7 +116,7 @@ class Job(LockMethods):
         self._records = Records(self._prefix, node_name)
         self._added: dict[str, None] = {}
         self._loops: list[TaskLoop] = []
-        self._owns: Callable[[str], bool] = self._not_running
+        self._owns: Owns = self._not_running
         self._body_began = False
         if self._run is not None and self._settings is None:
             raise CoordinationDisabled(
@@ -228,6 +230,7 @@ class Job(LockMethods):
                 ledger.close(patience_sec=2.0)
             node.leave()
             self._owns = self._not_running
+            self.__dict__.pop("can_claim_task", None)
             self._day = ledger.day if ledger is not None else None
 
     _day: date | None = None
@@ -355,10 +358,7 @@ class Job(LockMethods):
         False as soon as the node's own lease is not certain. In a run this is necessary, not sufficient: the
         claim decides (`add_task`, `tasks`).
         """
-        if isinstance(task, Task):
-            # The slot is read directly: this line runs for every task of every fleet, and a property costs a call.
-            return self._owns(task._text)  # noqa: SLF001
-        return self._owns(task_text(task))
+        return self._owns(task)
 
     def task_to_token(self, task: Task | TaskId) -> int:
         """Give the token that a task hashes to."""
@@ -532,17 +532,24 @@ class Job(LockMethods):
         assert not isinstance(node, SoloNode)
         return node.pool
 
-    def _first_question(self, owns: Callable[[str], bool]) -> Callable[[str], bool]:
-        """Note at the first question that the body has begun, and cost the later ones nothing."""
+    def _first_question(self, owns: Owns) -> Owns:
+        """Note at the first question that the body has begun, and cost the later ones nothing.
 
-        def ask(text: str) -> bool:
+        From then on the answering function stands in for the method, which would only call it: a call is a fifth of
+        the answer's cost. A subclass that has a method of its own keeps it.
+        """
+
+        def ask(task: Task | TaskId) -> bool:
             self._touch()
             self._owns = owns
-            return owns(text)
+            if type(self).can_claim_task is Job.can_claim_task:
+                self.__dict__["can_claim_task"] = owns
+            return owns(task)
 
         return ask
 
-    def _not_running(self, text: str) -> bool:  # noqa: ARG002 - the shape of `owns`
+    def _not_running(self, task: Task | TaskId) -> bool:
+        as_task(task)  # A bad id is refused here as well.
         return False
 
 

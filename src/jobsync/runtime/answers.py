@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from jobsync.core.messages import Standing
+from jobsync.core.tasks import Task, TaskId, task_text
 from jobsync.core.tokens import TokenSet
 
 MOST_REMEMBERED = 2_048
@@ -24,16 +25,25 @@ class HasStanding(Protocol):
 
 def make_owns(
     engine: HasStanding, hash_function: Callable[[str, int], int], total_tokens: int
-) -> Callable[[str], bool]:
-    """Build the function that answers for one job; safe from any thread."""
+) -> Callable[[Task | TaskId], bool]:
+    """Build the function that answers for one job; safe from any thread.
+
+    One function and no smaller ones: it runs for every task of every fleet, and a call costs a fifth of an answer.
+    """
     read_clock = time.clock_gettime
     boot: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     wall_sec = time.time  # noqa: TID251 - the same clock as in runtime.clock, by its quicker way
     nothing = TokenSet()
     remembered: tuple[TokenSet, Sequence[int], dict[str, bool]] = (nothing, nothing.edges, {})
 
-    def owns(text: str) -> bool:
+    def owns(task: Task | TaskId) -> bool:
         nonlocal remembered
+        if task.__class__ is Task:
+            text: str = task._text  # noqa: SLF001 - a property would be a call
+        elif task.__class__ is str:
+            text = task  # It is checked below, when it is first seen.
+        else:
+            text = task_text(task) if not isinstance(task, Task) else task.text
         holding = engine.standing.holding
         if read_clock(boot) >= holding.boot_until_sec or wall_sec() >= holding.wall_until_sec:
             return False
@@ -42,8 +52,8 @@ def make_owns(
             tokens, edges, answers = remembered = holding.tokens, holding.tokens.edges, {}
         answer = answers.get(text)
         if answer is None:
+            token = hash_function(task_text(text) if task.__class__ is str else text, total_tokens)
             # The set and its answers travel together, so another thread's change of both cannot mix them.
-            token = hash_function(text, total_tokens)
             answer = answers[text] = bisect_right(edges, token) & 1 == 1
         return answer
 
