@@ -286,6 +286,65 @@ def test_an_overloaded_node_cuts_one_range_for_the_rest() -> None:
     assert after["b"] == SCATTERED["b"]
 
 
+def test_small_neighbouring_ranges_of_several_nodes_become_one_range_of_a_newcomer() -> None:
+    # `a`, `b` and `c` have 12 each and owe 3 each to `d`: there are ranges of 3 beside each other, and others alone.
+    held = {
+        "a": TokenSet.from_ranges([(0, 6), (12, 15), (27, 30)]),
+        "b": TokenSet.from_ranges([(6, 12), (15, 18), (24, 27)]),
+        "c": TokenSet.from_ranges([(18, 24), (30, 36)]),
+    }
+    after = deal(36, ["a", "b", "c", "d"], held).targets
+    assert after["d"] == TokenSet.span(12, 21)
+
+
+def test_what_must_be_cut_is_cut_beside_what_is_open_before_lone_ranges_go() -> None:
+    held = {
+        "a": TokenSet.from_ranges([(0, 10), (16, 18)]),
+        "b": TokenSet.from_ranges([(12, 16), (18, 24)]),
+        "c": TokenSet.span(10, 12),
+    }
+    after = deal(24, ["a", "b", "c"], held).targets
+    assert held["a"] - after["a"] == TokenSet.span(6, 10)
+
+
+# Two nodes owe 2 tokens each, to `d`, which lies beyond `c`.
+FAR = {"c": TokenSet.from_ranges([(24, 34)]), "d": TokenSet.span(34, 40)}
+
+
+def test_two_that_must_cut_cut_on_both_sides_of_their_border() -> None:
+    after = deal(40, list("abcd"), {"a": TokenSet.span(0, 12), "b": TokenSet.span(12, 24), **FAR}).targets
+    assert after["d"] == TokenSet.from_ranges([(10, 14), (34, 40)])
+
+
+def test_lone_ranges_that_fit_go_before_anything_is_cut() -> None:
+    held = {
+        "a": TokenSet.from_ranges([(0, 10), (22, 24)]),
+        "b": TokenSet.from_ranges([(10, 20), (26, 28)]),
+        "c": TokenSet.from_ranges([(20, 22), (24, 26), (28, 34)]),
+        "d": TokenSet.span(34, 40),
+    }
+    after = deal(40, list("abcd"), held).targets
+    assert (after["a"], after["b"]) == (TokenSet.span(0, 10), TokenSet.span(10, 20))
+
+
+def test_the_smallest_range_that_will_do_is_cut() -> None:
+    held = {
+        "a": TokenSet.from_ranges([(0, 10), (12, 15), (17, 21)]),
+        "b": TokenSet.from_ranges([(10, 12), (15, 17), (21, 32)]),
+        "c": TokenSet.span(32, 45),
+    }
+    after = deal(45, ["a", "b", "c"], held).targets
+    assert held["a"] - after["a"] == TokenSet.of([12, 13])
+
+
+def test_a_gap_is_cut_only_where_a_node_has_its_due() -> None:
+    # Gaps of 12, 10 and 8 between the walls, for two nodes that need 15 each.
+    held = {"w": TokenSet.from_ranges([(12, 19), (29, 37)])}
+    after = deal(45, ["w", "x", "y"], held).targets
+    assert after["x"] == TokenSet.from_ranges([(0, 12), (19, 22)])
+    assert after["y"] == TokenSet.from_ranges([(22, 29), (37, 45)])
+
+
 @given(orderly_worlds())
 def test_no_node_cuts_more_than_one_of_its_ranges(world: World) -> None:
     after = deal(world.total, world.nodes, world.held).targets

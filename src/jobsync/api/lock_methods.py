@@ -1,15 +1,15 @@
 """The part of `Job` that pins tasks to nodes."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from jobsync.api.membership import Membership
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.pins import LikePattern
 from jobsync.core.tasks import Task, TaskId, as_task
 from jobsync.postgres.locks import NewLock
-from jobsync.runtime.lock_desk import LockDesk
 
 log = logging.getLogger("jobsync")
 
@@ -17,16 +17,13 @@ Patterns: TypeAlias = str | Sequence[str]
 LockTuple: TypeAlias = tuple[Task | TaskId, Patterns] | tuple[Task | TaskId, Patterns, str | None]
 
 
-class LockMethods:
+class LockMethods(Membership):
     """Locks, also called pins: a task is bound to nodes by SQL LIKE patterns, tried in order.
 
     The first pattern that matches a live node decides; where none does, the task counts as unlocked, and a warning says
     so. A lock outlives the node that registered it, and a change takes effect by itself. In a job that stands alone
     these methods do nothing, and log so. Bad input raises InvalidArgument before anything is stored.
     """
-
-    _token_of_text: Callable[[str], int]
-    _lock_desk: Callable[[], LockDesk | None]
 
     def register_lock(
         self,

@@ -1,0 +1,91 @@
+"""Between a `tasks()` loop and the node: what the loop asks, and patience while the database is away."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from jobsync.api.membership import AnyNode
+from jobsync.core.errors import DatabaseUnavailable
+from jobsync.core.holding import Holding
+from jobsync.runtime.ledger import Ledger
+from jobsync.runtime.solo import SoloLedger
+
+log = logging.getLogger("jobsync")
+
+AWAY_SEC = 0.5
+
+
+class LoopDesk:
+    """What a `tasks()` loop asks of its job; see `jobsync.api.tasks_loop.Worker` for each."""
+
+    def __init__(
+        self,
+        node: AnyNode,
+        ledger: Ledger | SoloLedger,
+        *,
+        stop: threading.Event,
+        token_of_text: Callable[[str], int],
+    ) -> None:
+        self._node = node
+        self._ledger = ledger
+        self._stop = stop
+        self.token_of_text = token_of_text
+
+    def holding_now(self) -> Holding | None:
+        """Give what is held this instant."""
+        return self._node.holding
+
+    def take_in_hand(self, token: int) -> None:
+        """Let hand-overs of this token wait."""
+        self._node.hands.take(token)
+
+    def put_back(self, token: int) -> None:
+        """Let them wait no more."""
+        self._node.hands.put_back(token)
+
+    def claim_batch(self, texts: list[str]) -> set[str]:
+        """Claim durably; give those that are this node's."""
+        return self._while_away(lambda: self._ledger.claim_now(texts), set())
+
+    def release_batch(self, texts: list[str]) -> None:
+        """Let go of claims."""
+        self._ledger.release(texts)
+
+    def record_done(self, texts: list[str]) -> None:
+        """Record that tasks are done."""
+        self._ledger.done(texts)
+
+    def done_by_anybody(self, texts: list[str]) -> set[str]:
+        """Ask which tasks are done in the run, by whomever."""
+        ledger = self._ledger
+        assert isinstance(ledger, Ledger)
+        return self._while_away(lambda: ledger.done_by_anybody(texts), set())
+
+    def _while_away(self, ask: Callable[[], set[str]], nothing: set[str]) -> set[str]:
+        """Ask until the database answers, or the job is stopped: a database that is away for a while ends no loop."""
+        while not self.stopping:
+            try:
+                return ask()
+            except DatabaseUnavailable as error:
+                log.warning("node %r: the loop waits for the database: %s", self._node.name, error)
+                self.pause(AWAY_SEC)
+        return nothing
+
+    def pause(self, seconds: float) -> bool:
+        """Wait a little; True when the job was stopped."""
+        self.require_running()
+        return self._stop.wait(seconds)
+
+    def require_running(self) -> None:
+        """Raise what ended the node, if it ended."""
+        self._node.require_running()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the job was stopped."""
+        return self._stop.is_set()
+
+    @property
+    def in_run(self) -> bool:
+        """Whether the job works within a run."""
+        return self._ledger.run_name is not None

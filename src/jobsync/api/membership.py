@@ -1,0 +1,248 @@
+"""Being in the fleet: how a job is entered and left, and what all its methods stand on."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from datetime import date, datetime
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from jobsync.api.checks import checked_name, checked_wait
+from jobsync.api.config import FROM_ENVIRONMENT, Unset, resolve
+from jobsync.api.signals import StopSignals
+from jobsync.api.task_date import date_of, local_today
+from jobsync.api.tasks_loop import TaskLoop
+from jobsync.api.token_index import TokenIndex, TokenMemo
+from jobsync.core.errors import CoordinationDisabled, NotRunning
+from jobsync.core.hashing import HASH_FUNCTIONS
+from jobsync.core.settings import Settings
+from jobsync.core.tasks import Task, TaskId, as_task
+from jobsync.core.tokens import TokenSet
+from jobsync.postgres.records import Records
+from jobsync.runtime.answers import make_owns
+from jobsync.runtime.callbacks import Listener
+from jobsync.runtime.ledger import Ledger
+from jobsync.runtime.lock_desk import LockDesk
+from jobsync.runtime.node import Node
+from jobsync.runtime.solo import SoloLedger, SoloNode
+from jobsync.runtime.visitor import Visitor
+
+log = logging.getLogger("jobsync")
+
+AnyNode: TypeAlias = Node | SoloNode | Visitor
+Owns: TypeAlias = Callable[[Task | TaskId], bool]
+
+
+class Membership:
+    """The state of a job, its beginning and its end."""
+
+    def __init__(  # noqa: PLR0913 - the keyword arguments of the contract
+        self,
+        node_name: str,
+        environment: str | None = None,
+        config: object = None,
+        *,
+        coordination_config: Settings | Unset | None = FROM_ENVIRONMENT,
+        date: "date | datetime | str | None" = None,
+        wait_on_enter: float | None = None,
+        lock_provider: Callable[[Any], object] | None = None,
+        clear_existing_locks: bool = False,
+        on_rebalance: Callable[..., object] | None = None,
+        on_tokens_added: Callable[[set[int]], object] | None = None,
+        on_tokens_removed: Callable[[set[int]], object] | None = None,
+        run: str | None = None,
+        observer: bool = False,
+        handle_signals: bool = False,
+    ) -> None:
+        self._name = checked_name("node_name", node_name)
+        self._run = None if run is None else checked_name("run", run)
+        self._environment = None if environment is None else checked_name("environment", environment)
+        self._settings = resolve(coordination_config, config, os.environ)
+        self._given_date = date_of(date)
+        self._wait_sec = checked_wait(wait_on_enter)
+        self._lock_provider = lock_provider
+        self._clear_existing_locks = clear_existing_locks
+        self._desk: LockDesk | None = None
+        self._is_observer = observer
+        self._listener = Listener(node_name, on_tokens_added, on_tokens_removed, on_rebalance)
+        self._signals = StopSignals(self.stop) if handle_signals else None
+        settings = self._settings or Settings()
+        hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
+        self._hash_function = hash_function
+        self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
+        self._index = TokenIndex(lambda text: hash_function(text, total))
+        self._token_of_text = self._tokens_by_text.__getitem__
+        self._total_tokens = total
+        self._prefix = settings.prefix
+        self._stop = threading.Event()
+        self._lock = threading.RLock()
+        self._entered = False
+        self._node: AnyNode | None = None
+        self._ledger: Ledger | SoloLedger | None = None
+        self._records = Records(self._prefix, node_name)
+        self._added: dict[str, None] = {}
+        self._loops: list[TaskLoop] = []
+        self._owns: Owns = self._not_running
+        self._body_began = False
+        if self._run is not None and self._settings is None:
+            raise CoordinationDisabled(
+                f"run={run!r} needs coordination: a run is what several nodes share; pass a configuration"
+            )
+
+    # --- entering and leaving ------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            if self._entered:
+                raise NotRunning(f"job {self._name!r} is entered already: make another Job for another `with`")
+            self._entered = True
+            self._pid = os.getpid()
+            try:
+                self._enter()
+            except BaseException:
+                self._exit()
+                raise
+        if self._signals is not None:
+            self._signals.install()
+        self._listener.entered.set()
+        return self
+
+    def _enter(self) -> None:
+        if self._settings is None:
+            self._enter_alone()
+        elif self._is_observer:
+            visitor = self._node = Visitor(self._name, self._settings)
+            self._desk = LockDesk(visitor.pool, self._prefix, self._name)
+            today = visitor.receive()
+            self._ledger = self._new_ledger(visitor, self._given_date or today)
+        else:
+            self._enter_fleet(self._settings)
+
+    def _enter_alone(self) -> None:
+        node = self._node = SoloNode(self._name, Settings())
+        self._ledger = SoloLedger(self._given_date or local_today())
+        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+        node.callbacks.add(self._listener, None, 0)
+        node.enter()
+
+    def _enter_fleet(self, settings: Settings) -> None:
+        node = self._node = Node(self._name, settings, environment=self._environment)
+        today = node.receive()
+        day = self._given_date or today
+        if self._run is not None:
+            day = self._enter_run(node, self._run)
+        ledger = self._ledger = self._new_ledger(node, day)
+        self._desk = LockDesk(node.pool, self._prefix, self._name)
+        self._register_own_locks(self._desk)
+        node.callbacks.add(self._listener, None, 0)
+        node.add_ledger(ledger)
+        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+        node.enter(wait_sec=self._wait_sec)
+
+    def _register_own_locks(self, desk: LockDesk) -> None:
+        """Clear and register in one change, before the node joins."""
+        if self._lock_provider is None and not self._clear_existing_locks:
+            return
+        with desk.one_change():
+            if self._clear_existing_locks:
+                desk.clear_own()
+            if self._lock_provider is not None:
+                self._lock_provider(self)
+
+    def _lock_desk(self) -> LockDesk | None:
+        self._running()
+        if self._desk is None:
+            log.info("node %r stands alone: locks bind nothing here, and none are kept", self._name)
+        return self._desk
+
+    def _enter_run(self, node: Node, run: str) -> date:
+        while True:
+            rows = node.pool.run(self._records.enter_run(run, self._given_date))
+            if rows:
+                day = rows[0][0]
+                assert isinstance(day, date)
+                return day
+
+    def _new_ledger(self, node: Node | Visitor, day: date) -> Ledger:
+        return Ledger(
+            node.pool,
+            self._records,
+            day=day,
+            run_name=self._run,
+            incarnation=lambda: node.incarnation,
+            token_of=self._tokens_by_text.__getitem__,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit()
+
+    def _exit(self) -> None:
+        """Leave, once; a second call, even from a signal handler in the middle of the first, returns at once."""
+        node, self._node = self._node, None
+        ledger, self._ledger = self._ledger, None
+        self._stop.set()
+        if self._signals is not None:
+            self._signals.restore()
+        if node is None:
+            return
+        node.callbacks.remove(self._listener)
+        try:
+            for loop in self._loops:
+                loop.close()
+        finally:
+            if ledger is not None:
+                ledger.close(patience_sec=2.0)
+            node.leave()
+            self._owns = self._not_running
+            self.__dict__.pop("can_claim_task", None)
+            self._day = ledger.day if ledger is not None else None
+
+    _day: date | None = None
+    _pid = 0
+
+    def stop(self) -> None:
+        """Ask the job to end, from any thread or signal handler: `tasks()` yields no more, `wait` returns True."""
+        self._stop.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until `stop()` is called, at most `timeout` seconds; True if it was."""
+        self._touch()
+        return self._stop.wait(timeout)
+
+    # --- helpers -------------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        """The body has begun to use the job: the first callback may come."""
+        if not self._body_began:
+            self._body_began = True
+            self._listener.body_began.set()
+
+    def _held_tokens(self) -> TokenSet:
+        self._touch()
+        return TokenSet() if self._node is None else self._node.tokens
+
+    def _running(self) -> AnyNode:
+        self._touch()
+        node = self._node
+        if node is None:
+            raise NotRunning(f"job {self._name!r} is not entered: use it inside its `with` block")
+        if os.getpid() != self._pid:
+            raise NotRunning(f"job {self._name!r} belongs to the process that entered it: enter another in this child")
+        return node
+
+    def _recording(self) -> Ledger | SoloLedger:
+        self._running()
+        assert self._ledger is not None
+        return self._ledger
+
+    def _pool(self) -> Any:
+        node = self._running()
+        assert not isinstance(node, SoloNode)
+        return node.pool
+
+    def _not_running(self, task: Task | TaskId) -> bool:
+        as_task(task)  # A bad id is refused here as well.
+        return False
