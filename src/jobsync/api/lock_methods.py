@@ -55,7 +55,7 @@ class LockMethods(Membership):
 
     def clear_locks_by_creator(self, creator: str) -> int:
         """Remove the locks that one node registered; give how many."""
-        if not isinstance(creator, str) or not creator:
+        if not isinstance(creator, str) or not creator or not _is_storable(creator):
             raise InvalidArgument(f"creator={creator!r} is no node name; to remove all locks, call clear_all_locks()")
         desk = self._lock_desk()
         return 0 if desk is None else desk.clear_by(creator)

@@ -180,26 +180,37 @@ class Membership:
         self._exit()
 
     def _exit(self) -> None:
-        """Leave, once; a second call, even from a signal handler in the middle of the first, returns at once."""
-        node, self._node = self._node, None
-        ledger, self._ledger = self._ledger, None
+        """Leave, once; a second call, even from a signal handler in the middle of the first, returns at once.
+
+        The node answers for its tokens until it has handed them over: others take them the sooner after its last yes.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
         self._stop.set()
         if self._signals is not None:
             self._signals.restore()
-        if node is None:
-            return
+        try:
+            if self._node is not None and os.getpid() == self._pid:
+                self._leave(self._node)
+        finally:
+            # In a forked child this is all: the node, and every socket of it, is the parent's.
+            self._day = self._ledger.day if self._ledger is not None else None
+            self._node = self._ledger = None
+            self._owns = self._not_running
+            self.__dict__.pop("can_claim_task", None)
+
+    def _leave(self, node: AnyNode) -> None:
         node.callbacks.remove(self._listener)
         try:
             for loop in self._loops:
                 loop.close()
         finally:
-            if ledger is not None:
-                ledger.close(patience_sec=2.0)
+            if self._ledger is not None:
+                self._ledger.close(patience_sec=2.0)
             node.leave()
-            self._owns = self._not_running
-            self.__dict__.pop("can_claim_task", None)
-            self._day = ledger.day if ledger is not None else None
 
+    _leaving = False
     _day: date | None = None
     _pid = 0
 

@@ -419,6 +419,7 @@ class Member:
 
     def _bind(self, identity: m.Identity, sent: Instant) -> None:
         self._timing = self._timing_when_bound
+        self._plan_version = -1  # A crash may have taken a plan back, and its number may name another one now.
         self._me = identity
         self._bound = True
         self._renew_row(sent)
