@@ -158,12 +158,23 @@ def test_the_tokens_of_others_are_left_alone(fleet: Fleet) -> None:
     assert fleet.held("b") == tokens("10-19")
 
 
-@pytest.mark.parametrize("channel", ["sync_plan", "sync_free"])
-def test_a_fence_wakes_the_leader_and_those_who_wait(fleet: Fleet, channel: str) -> None:
-    node = fleet.join("a")
-    fleet.sql(f"listen {channel}")
+def test_a_fence_wakes_the_leader(fleet: Fleet) -> None:
+    node, _ = fleet.join("a"), fleet.join("b")
+    fleet.sql("listen sync_plan")
     fleet.fence(node, "A")
-    assert next(fleet.conn.notifies(timeout=10, stop_after=1)).channel == fleet.spelt(channel)
+    hint = next(fleet.conn.notifies(timeout=10, stop_after=1))
+    assert (hint.channel, hint.payload) == (fleet.spelt("sync_plan"), "b")
+
+
+def test_a_fence_wakes_those_who_wait_for_the_tokens(fleet: Fleet) -> None:
+    node, _ = fleet.join("a"), fleet.join("b")
+    fleet.hold(node, "0-9")
+    fleet.want(b="5-9")
+    fleet.sql("select sync_listen('b')")
+    fleet.sql("unlisten sync_plan")
+    fleet.fence(node, "A")
+    hint = next(fleet.conn.notifies(timeout=10, stop_after=1))
+    assert hint.channel == fleet.value("select sync_free_channel('b')")
 
 
 def test_people_who_count_active_nodes_see_the_fence_at_once(fleet: Fleet) -> None:

@@ -212,9 +212,11 @@ def test_giving_up_reaches_over_several_grants(fleet: Fleet) -> None:
 def test_giving_up_wakes_those_who_wait_for_tokens(fleet: Fleet) -> None:
     node = fleet.join("a")
     fleet.hold(node, "0-9")
-    fleet.sql("listen sync_free")
+    fleet.want(a="0-4", b="5-9")
+    fleet.sql("select sync_listen('b')")
     fleet.shrink(node, "5-9")
-    assert next(fleet.conn.notifies(timeout=10, stop_after=1)).channel == fleet.spelt("sync_free")
+    hint = next(fleet.conn.notifies(timeout=10, stop_after=1))
+    assert hint.channel == fleet.value("select sync_free_channel('b')")
 
 
 def test_a_node_on_its_way_out_can_give_up(fleet: Fleet) -> None:

@@ -238,6 +238,6 @@ def test_lifting_the_quarantine_wakes_those_who_wait_for_tokens(fleet: Fleet) ->
     fleet.join("a")
     generation = fleet.register("b", timeline="00000002").generation
     assert generation is not None
-    fleet.sql("listen sync_free")
+    fleet.sql("listen sync_plan")
     fleet.ask(m.LiftQuarantine(generation))
     assert wait_until(lambda: list(fleet.conn.notifies(timeout=0.1, stop_after=1)))

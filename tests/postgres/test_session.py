@@ -21,7 +21,7 @@ from jobsync.postgres.session import (
     is_session_over,
     session_conninfo,
 )
-from jobsync.postgres.statement import Statement, statement
+from jobsync.postgres.statement import Statement, call, statement
 from tests.postgres.support import SOON_SEC, Fleet, open_session, outcome, perform, wait_for_socket, wait_until
 from tests.servers import PrivateServer
 
@@ -167,25 +167,31 @@ def test_pings_and_statements_take_turns(session: Session) -> None:
 
 
 def listen(session: Session, fleet: Fleet) -> None:
-    session.start(statement("listen", fleet.prefix))
+    session.start(call("listen", fleet.prefix, "a", types=("text",)))
     assert outcome(session).error is None
 
 
 def heard(session: Session, count: int) -> list[str]:
     """Wait for notifications as the loop does: on the socket."""
-    channels: list[str] = session.notifications()
+    channels: list[tuple[str, str]] = session.notifications()
     while len(channels) < count:
         wait_for_socket(session)
         session.advance()
         channels += session.notifications()
-    return channels
+    return [channel for channel, _ in channels]
 
 
-@pytest.mark.parametrize("channel", ["sync_plan", "sync_free"])
-def test_a_notification_wakes_an_idle_session(session: Session, fleet: Fleet, channel: str) -> None:
+def test_a_notification_wakes_an_idle_session(session: Session, fleet: Fleet) -> None:
     listen(session, fleet)
-    fleet.sql("select pg_notify($1, '')", fleet.spelt(channel))
-    assert heard(session, 1) == [fleet.spelt(channel)]
+    fleet.sql("select pg_notify($1, '')", fleet.spelt("sync_plan"))
+    assert heard(session, 1) == [fleet.spelt("sync_plan")]
+
+
+def test_what_is_free_wakes_the_node_that_it_is_meant_for_alone(session: Session, fleet: Fleet) -> None:
+    listen(session, fleet)
+    fleet.sql("select pg_notify(sync_free_channel('b'), '')")
+    fleet.sql("select pg_notify(sync_free_channel('a'), '')")
+    assert heard(session, 1) == [fleet.value("select sync_free_channel('a')")]
 
 
 def test_a_notification_that_came_with_a_ping_is_not_lost(session: Session, fleet: Fleet) -> None:
@@ -197,9 +203,9 @@ def test_a_notification_that_came_with_a_ping_is_not_lost(session: Session, flee
 
 def test_a_notification_that_came_with_an_answer_is_not_lost(session: Session, fleet: Fleet) -> None:
     listen(session, fleet)
-    session.start(Statement("select pg_notify($1, '')", (fleet.spelt("sync_free"),)))
+    session.start(Statement("select pg_notify($1, '')", (fleet.spelt("sync_plan"),)))
     outcome(session)
-    assert heard(session, 1) == [fleet.spelt("sync_free")]
+    assert heard(session, 1) == [fleet.spelt("sync_plan")]
 
 
 # --- breaks ----------------------------------------------------------------------------------------
@@ -298,7 +304,7 @@ def test_a_read_only_server_is_the_end_of_the_session(session: Session) -> None:
 
 def opened(session: Session, prefix: str) -> Hello:
     """Drive the opening script as the loop does."""
-    script = open_script(session, prefix, lambda: 0.0)
+    script = open_script(session, prefix, "a", lambda: 0.0)
     work = next(script)
     while True:
         if work is PING:

@@ -3,11 +3,12 @@
 Model, costs and reasons: `strips.py`. In short:
 
 1. Inherit: a node that holds nothing yet takes over all that one gone node had.
-2. Absorb: nodes that need some take the gaps beside their own strips, whole or from their side, at no cost.
-3. What is left goes to node after node, the largest gaps first: few gaps are cut.
+2. Absorb: nodes that need some take what lies beside their own strips, the shortest gaps first, at no cost.
+3. Fill: what is left goes to node after node, in the order of the line.
+4. Scatter: single tokens that are left go to nodes that may take one more.
 
-Finer rules were tried and left no fewer ranges in the long run: gaps between two strips of one node first, gaps
-that fit a need exactly first, nodes with the fewest neighbouring gaps first.
+Cleverer choices in 2 and 3 (the gap that fits a need exactly, the neighbour with fewest choices, the largest
+gaps or needs first) were tried, and leave no fewer ranges in the long run.
 """
 
 from collections import defaultdict
@@ -22,7 +23,7 @@ def hand_out(strips: list[Strip], live: int, dues: Dues) -> list[list[tuple[int,
     """Give every open token to a node that must or may take one: the ranges of each live node, unordered."""
     filling = _Filling(_inherit(strips, live, dues), live, dues)
     filling.absorb()
-    filling.fill_in_turn()
+    filling.fill()
     filling.scatter()
     return filling.ranges
 
@@ -94,36 +95,27 @@ class _Filling:
         self.ranges[owner].append(gap.take(side, count))
         self._dues.pay(owner, count)
 
-    def _open_gaps(self) -> list[_Gap]:
-        self._gaps = [gap for gap in self._gaps if gap.size]
-        return self._gaps
-
     def absorb(self) -> None:
-        """Let neighbours take gaps, or parts of gaps, that are less than they need."""
-        for gap in sorted(self._open_gaps(), key=lambda gap: (gap.size, gap.start)):
-            takers = [(self._dues.room(o), side, o) for side, o in gap.neighbours if self._dues.must[o]]
-            enough = [taker for taker in takers if taker[0] >= gap.size]
-            for _, side, owner in [min(enough)] if enough else takers:
-                self._give(owner, gap, min(self._dues.room(owner), gap.size), side=side)
+        """Let nodes take what they need from the gaps beside their strips, the shortest gaps first."""
+        for gap in sorted(self._gaps, key=lambda gap: gap.size):
+            for side, owner in gap.neighbours:
+                if self._dues.must[owner]:
+                    self._give(owner, gap, min(self._dues.room(owner), gap.size), side=side)
 
-    def fill_in_turn(self) -> None:
-        """Fill the largest gaps first, and node after node; a gap is cut only where a node has its due."""
-        needing = iter(self._by_need())
+    def fill(self) -> None:
+        """Give the rest of the gaps to node after node: a gap is cut only where a node has got its due."""
+        needing = (owner for owner, count in enumerate(self._dues.must) if count)
         owner = next(needing, None)
-        for gap in sorted(self._open_gaps(), key=lambda gap: (-gap.size, gap.start)):
+        for gap in self._gaps:
             while gap.size and owner is not None:
                 self._give(owner, gap, min(self._dues.room(owner), gap.size))
                 if not self._dues.must[owner]:
                     owner = next(needing, None)
 
-    def _by_need(self) -> list[int]:
-        needing = [owner for owner, count in enumerate(self._dues.must) if count]
-        return sorted(needing, key=lambda owner: -self._dues.must[owner])
-
     def scatter(self) -> None:
         """Give what is left, a token each, to nodes that may take one more: neighbours first."""
         everybody = [(_LEFT, owner) for owner in range(len(self.ranges))]
-        for gap in self._open_gaps():
+        for gap in self._gaps:
             while gap.size:
                 takers = (taker for taker in (*gap.neighbours, *everybody) if self._dues.room(taker[1]))
                 side, owner = next(takers)

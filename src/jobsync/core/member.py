@@ -196,7 +196,7 @@ class Member:
             case m.Broken():
                 self._on_broken(event.error)
             case m.Notified():
-                self._on_notified(event.channel)
+                self._on_notified(event)
             case m.Drained():
                 self._belief.drained(event.serial)
             case m.LeaveAsked():
@@ -257,9 +257,11 @@ class Member:
         self._observer.own_session_broke(self._now.boot_sec)
         self._entry.session_lost(self._now.boot_sec)
 
-    def _on_notified(self, channel: m.Channel) -> None:
+    def _on_notified(self, hint: m.Notified) -> None:
         soon_sec = self._now.boot_sec + DEBOUNCE_SEC
-        if channel is m.Channel.PLAN:
+        if hint.channel is m.Channel.PLAN:
+            if hint.leader not in ("", self.name) and self.phase is not Phase.LEAVING:
+                return  # Members came or went: the leader plans, and its plan is a hint of its own.
             self._beat_at_sec = min(self._beat_at_sec, soon_sec)
         else:
             self._grow_at_sec = min(self._grow_at_sec, soon_sec)

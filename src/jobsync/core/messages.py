@@ -428,6 +428,7 @@ class Notified:
 
     at: Instant
     channel: Channel
+    leader: str = ""  # whom alone it concerns; empty: everybody
 
 
 @dataclass(frozen=True, slots=True)

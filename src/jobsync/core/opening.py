@@ -11,24 +11,13 @@ Model, costs and reasons: `strips.py`. In short:
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
 from itertools import pairwise
-from typing import NamedTuple
 
 from jobsync.core.strips import Dues, Strip
 
 _LEFT, _RIGHT = -1, 1
 # What lies beyond the end of a strip, the cheapest place to cut first.
 _BESIDE_OPEN, _BESIDE_GIVER, _ANYWHERE = range(3)
-
-
-class _Run(NamedTuple):
-    """Strips that could be opened together, in the order in which runs are opened: by strips saved, then tokens."""
-
-    minus_saved: int
-    minus_tokens: int
-    first: int
-    stop: int
 
 
 def release(strips: list[Strip], live: int, dues: Dues, needy: Sequence[bool]) -> list[Strip]:
@@ -40,7 +29,6 @@ def release(strips: list[Strip], live: int, dues: Dues, needy: Sequence[bool]) -
     opening.sweep()
     opening.shave(dues.must.__getitem__, at_worst=_BESIDE_OPEN)
     opening.open_smallest()
-    opening.shave(dues.must.__getitem__, at_worst=_BESIDE_GIVER)
     opening.shave(dues.must.__getitem__, at_worst=_ANYWHERE)
     opening.shave(dues.room, at_worst=_ANYWHERE)
     return opening.strips()
@@ -80,69 +68,38 @@ class _Opening:
     # --- whole strips ------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Open runs of neighbouring strips that can all go whole, those first that save most strips.
-
-        A strip that could go whole, but has nothing open beside it, stays for now: opening it would save nothing.
-        """
-        heap = list(self._runs())
-        heapify(heap)
-        while heap:
-            run = heappop(heap)
-            first = next((strip for strip in range(run.first, run.stop) if self._fits(strip)), None)
-            if first is None:
-                continue
-            rest = self._measure(first, run.stop)
-            # What was opened since then may have shortened the run: its parts wait for their own turns.
-            if rest.stop < run.stop:
-                heappush(heap, run._replace(first=rest.stop))
-            if rest > run:
-                heappush(heap, rest)
-            elif rest.minus_saved:
-                self._open(range(rest.first, rest.stop))
+        """Open runs of neighbouring strips that can go whole, first those that save most strips."""
+        everything = range(len(self._sizes))
+        for run in sorted(self._runs(everything), key=self._saved_by, reverse=True):
+            # Owners that have given elsewhere since then leave parts of the run, which may save nothing.
+            for rest in self._runs(run):
+                if self._saved_by(rest):
+                    self._open(rest)
 
     def open_smallest(self) -> None:
         """Open the strips that can go whole, smallest first."""
         strips = [strip for strips in self._strips_of.values() for strip in strips if self._fits(strip)]
         self._open(sorted(strips, key=lambda strip: (self._sizes[strip], strip)))
 
-    def _runs(self) -> Iterator[_Run]:
-        """Divide the line into the longest runs that could be opened, and give those that save a strip."""
-        strip = 0
-        while strip < len(self._sizes):
-            if self._fits(strip):
-                run = self._measure(strip, len(self._sizes))
-                if run.minus_saved:
-                    yield run
-                strip = run.stop
-            else:
-                strip += 1
+    def _runs(self, within: range) -> Iterator[range]:
+        """Divide a stretch of the line into the longest runs of strips that are open or could be, and the others."""
+        first = within.start
+        usable = True
+        for strip in within:
+            could, usable = usable, self._receptive[strip] or self._fits(strip)
+            if strip > first and not (self._joined[strip] and could and usable):
+                yield range(first, strip)
+                first = strip
+        yield range(first, within.stop)
 
-    def _measure(self, first: int, limit: int) -> _Run:
-        """Follow a run from its first strip as far as it goes."""
-        receptive, joined = self._receptive, self._joined
-        used: dict[int, int] = defaultdict(int)
-        saved = -1 + (joined[first] and receptive[first - 1])
-        tokens, strip = 0, first
-        while strip == first or (strip < limit and joined[strip]):
-            if receptive[strip]:
-                saved += not receptive[strip - 1]
-            else:
-                owner, size = self._owners[strip], self._sizes[strip]
-                used[owner] += size
-                if used[owner] > self._dues.room(owner):
-                    break
-                saved, tokens = saved + 1, tokens + size
-            strip += 1
-        saved += joined[strip] and receptive[strip] and not receptive[strip - 1]
-        return _Run(-saved, -tokens, first, strip)
+    def _saved_by(self, run: range) -> int:
+        """Count the strips saved by opening a run: it becomes one, of its strips and its receptive stretches."""
+        receptive = self._receptive
+        return sum(not receptive[strip] or strip == run.start or not receptive[strip - 1] for strip in run) - 1
 
     def _fits(self, strip: int) -> bool:
         """Tell whether a strip is still its owner's, and its owner can give the whole of it."""
-        return (
-            not self._receptive[strip]
-            and strip not in self._cuts
-            and self._sizes[strip] <= self._dues.room(self._owners[strip])
-        )
+        return not self._receptive[strip] and self._sizes[strip] <= self._dues.room(self._owners[strip])
 
     def _open(self, strips: Iterable[int]) -> None:
         for strip in strips:
@@ -173,7 +130,7 @@ class _Opening:
     def _places(self, owner: int) -> Iterator[tuple[int, int, int, int]]:
         """List the ends at which a node could give, as (kind, size of the strip, strip, side)."""
         for strip in self._strips_of[owner]:
-            if not self._receptive[strip] and strip not in self._cuts:
+            if not self._receptive[strip]:
                 size = self._sizes[strip]
                 yield self._kind(strip, _LEFT), size, strip, _LEFT
                 yield self._kind(strip, _RIGHT), size, strip, _RIGHT
@@ -183,6 +140,6 @@ class _Opening:
         joined = self._joined[max(strip, beside)]
         if joined and (self._receptive[beside] or self._cuts.get(beside, (side,))[0] == -side):
             return _BESIDE_OPEN
-        if joined and beside not in self._cuts and self._dues.must[self._owners[beside]]:
+        if joined and self._dues.must[self._owners[beside]]:
             return _BESIDE_GIVER
         return _ANYWHERE

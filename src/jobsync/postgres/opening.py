@@ -10,7 +10,7 @@ from typing import Any
 
 from jobsync.core.messages import Hello
 from jobsync.postgres.session import Done, Session, SessionBroken, is_direct
-from jobsync.postgres.statement import Statement, statement
+from jobsync.postgres.statement import Statement, call, statement
 
 PING = Statement("")
 OLDEST_SERVER = 140000
@@ -33,7 +33,9 @@ class Greeting:
     today: Any
 
 
-def open_script(session: Session, prefix: str, boot_sec: Callable[[], float]) -> Generator[Statement, Done, Hello]:
+def open_script(
+    session: Session, prefix: str, name: str, boot_sec: Callable[[], float]
+) -> Generator[Statement, Done, Hello]:
     """Ask who is there, measure the round trip, listen to hints; give what the member needs to know."""
     greeting = Greeting(*(yield from _rows(statement("hello", prefix)))[0])
     if greeting.standby:
@@ -45,7 +47,7 @@ def open_script(session: Session, prefix: str, boot_sec: Callable[[], float]) ->
         round_trip_sec = min(round_trip_sec, boot_sec() - before_sec)
     direct = is_direct(session, greeting.backend_pid, greeting.client_port)
     if direct:
-        yield from _rows(statement("listen", prefix))
+        yield from _rows(call("listen", prefix, name, types=("text",)))
     return Hello(
         direct=direct,
         system_id=str(greeting.system_id),

@@ -166,12 +166,12 @@ class Session:
             raise SessionBroken(result.error_message.decode(errors="replace").strip())
         return Done([], psycopg.errors.error_from_result(result, encoding="utf-8"))
 
-    def notifications(self) -> list[str]:
-        """Give the channels notified since the last look."""
-        channels = []
+    def notifications(self) -> list[tuple[str, str]]:
+        """Give what was notified since the last look, as (channel, payload)."""
+        heard = []
         while (notify := self._pg.notifies()) is not None:
-            channels.append(notify.relname.decode())
-        return channels
+            heard.append((notify.relname.decode(), notify.extra.decode()))
+        return heard
 
     def _message(self) -> str:
         return self._pg.get_error_message().strip()

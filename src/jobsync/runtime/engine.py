@@ -237,7 +237,7 @@ class Engine:
             self._step(m.ConnectFailed(now(), self._unavailable(str(error))))
             return
         self._opening = None
-        self._opening = open_script(self._session, self._protocol.prefix, boot_sec)
+        self._opening = open_script(self._session, self._protocol.prefix, self._member.name, boot_sec)
         self._opening_deadline_sec = boot_sec() + OPEN_DEADLINE_SEC
         self._greeted = False
 
@@ -300,9 +300,9 @@ class Engine:
         elif asked is not None and boot_sec() >= asked.deadline_sec:
             self._abandon(asked)
             return
-        for channel in session.notifications():
+        for channel, payload in session.notifications():
             hint = m.Channel.PLAN if channel.endswith("plan") else m.Channel.FREE
-            self._step(m.Notified(now(), hint))
+            self._step(m.Notified(now(), hint, payload))
 
     def _answered(self, asked: _Asked, done: Done) -> None:
         if done.error is None:

@@ -10,6 +10,6 @@ begin
     if not found then
         return;
     end if;
-    perform pg_notify('sync_plan', '');
+    perform sync_notify_leader();
     return query select count(*)::integer from sync_node n where n.state = 'live';
 end $$;

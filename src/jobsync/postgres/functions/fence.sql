@@ -27,6 +27,7 @@ begin
         return false;
     end if;
     perform from sync_grant g where g.node = _name order by g.epoch for update nowait;
+    perform sync_notify_takers(_name, g.tokens) from sync_grant g where g.node = _name;
     delete from sync_grant g where g.node = _name;
     if suspect.delete_requested then
         update sync_node n set state = 'fenced' where n.name = _name;
@@ -37,7 +38,6 @@ begin
             clock_timestamp() - greatest(n.heartbeat_timeout_ms, 15000) * interval '1 ms' - interval '1 second')
         where n.name = _name;
     end if;
-    perform pg_notify('sync_plan', '');
-    perform pg_notify('sync_free', '');
+    perform sync_notify_leader();
     return true;
 end $$;

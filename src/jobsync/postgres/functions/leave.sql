@@ -9,6 +9,6 @@ begin
     if not found then
         return false;
     end if;
-    perform pg_notify('sync_plan', '');
+    perform sync_notify_leader();
     return true;
 end $$;

@@ -6,7 +6,7 @@ begin
     perform set_config('lock_timeout', '150ms', true);
     update sync_meta m set quarantined = false where m.generation = _generation and m.quarantined;
     if found then
-        perform pg_notify('sync_free', '');
+        perform pg_notify('sync_plan', '');
     end if;
     return found;
 end $$;

@@ -9,7 +9,7 @@ begin
         end if;
     end if;
     update sync_meta m set lock_version = m.lock_version + 1;
-    perform pg_notify('sync_plan', '');
+    perform sync_notify_leader();
     return null;
 end $$;
 

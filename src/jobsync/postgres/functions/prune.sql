@@ -29,5 +29,7 @@ begin
         select o.ctid from sync_node o
         where o.state = 'fenced' and o.last_heartbeat < clock_timestamp() - _dead_node_days * interval '1 day'
         limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
     return most_deleted = at_most;
 end $$;

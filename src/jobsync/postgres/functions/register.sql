@@ -56,5 +56,5 @@ begin
         return;
     end if;
     outcome := 'registered';
-    perform pg_notify('sync_plan', '');
+    perform sync_notify_leader();
 end $$;

@@ -40,6 +40,6 @@ begin
         values (_reason, _name, _nodes_before, jsonb_array_length(_nodes), _tokens_moved,
                 extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
     end if;
-    perform pg_notify('sync_plan', version::text);
+    perform pg_notify('sync_plan', '');
     return version;
 end $$;

@@ -21,6 +21,6 @@ begin
     delete from sync_grant g where g.node = _name and g.tokens && _give and isempty(g.tokens - _give);
     update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
     perform sync_note_applied(_name);
-    perform pg_notify('sync_free', '');
+    perform sync_notify_takers(_name, _give);
     return true;
 end $$;
