@@ -39,6 +39,7 @@ QUICK = Settings(
 )
 NOBODY = m.Standing(
     phase=m.Phase.NEW,
+    incarnation=0,
     holding=NOTHING,
     connected=False,
     settled=False,

@@ -10,8 +10,6 @@ from psycopg.errors import LockNotAvailable
 
 from jobsync.core import messages as m
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.records import Records
-from jobsync.postgres.statement import run
 from tests.postgres.support import Fleet, Member, tokens
 
 ACTIVE = "select count(*) from sync_node where last_heartbeat > now() - interval '15 seconds'"
@@ -216,16 +214,7 @@ def hold_grant(fleet: Fleet, node: Member, user: psycopg.Connection[object]) -> 
     assert fleet.still_owner(node, fleet.hold(node, "0-9"), 5, user)
 
 
-def hold_audit(fleet: Fleet, node: Member, user: psycopg.Connection[object]) -> None:
-    fleet.hold(node, "0-9")
-    day = fleet.value("select current_date")
-    records = Records(fleet.prefix, "a")
-    run(user, records.claim(node.who.incarnation, day, "run", ["task"], [5]))
-    user.commit()
-    assert run(user, records.audit(node.who.incarnation, day, "run", ["task"])) == [("task",)]
-
-
-@pytest.mark.parametrize("hold", [hold_node_row, hold_grant, hold_audit])
+@pytest.mark.parametrize("hold", [hold_node_row, hold_grant])
 def test_a_fence_fails_at_once_where_it_would_wait(
     fleet: Fleet, hold: Callable[[Fleet, Member, psycopg.Connection[object]], None]
 ) -> None:

@@ -73,7 +73,7 @@ def crew(fleet: Fleet) -> tuple[Member, Member]:
     for member, token, items in ((z, 0, ["1", "2", "3"]), (a, 60, ["4"])):
         records = Records(fleet.prefix, member.name)
         run(member.conn, records.claim(member.who.incarnation, day, None, items, [token] * len(items)))
-        run(member.conn, records.audit(member.who.incarnation, day, None, items[:1]))
+        run(member.conn, records.audit(dict.fromkeys(items[:1], member.who.incarnation), day, None))
     return z, a
 
 

@@ -43,7 +43,7 @@ class Clerk:
         return {row[0] for row in self.run(work)}
 
     def audit(self, *items: str, run_name: str | None = "batch", day: date = DAY) -> set[str]:
-        return {row[0] for row in self.run(self.records.audit(self.incarnation, day, run_name, list(items)))}
+        return {row[0] for row in self.run(self.records.audit(dict.fromkeys(items, self.incarnation), day, run_name))}
 
     def release(self, *items: str, run_name: str | None = "batch", day: date = DAY) -> None:
         self.run(self.records.release(self.incarnation, day, run_name, list(items)))
@@ -302,9 +302,16 @@ def test_in_a_run_an_audit_that_is_repeated_counts_as_recorded(anna: Clerk) -> N
     assert anna.audit("x") == {"x"}
 
 
-def test_a_fenced_node_audits_nothing_in_a_run(fleet: Fleet, anna: Clerk) -> None:
+def test_a_fenced_node_records_what_it_did_and_nobody_took_over(anna: Clerk) -> None:
     anna.claim("x")
     anna.die()
+    assert anna.audit("x") == {"x"}
+
+
+def test_what_was_taken_over_is_no_longer_the_fenced_nodes_to_record(fleet: Fleet, anna: Clerk, bert: Clerk) -> None:
+    anna.claim("x")
+    anna.die()
+    assert bert.claim("x") == {"x"}
     assert anna.audit("x") == set()
     assert audits(fleet) == []
 
@@ -315,14 +322,20 @@ def test_a_node_on_its_way_out_writes_its_last_audits(anna: Clerk, fleet: Fleet)
     assert anna.audit("x") == {"x"}
 
 
-def test_a_fence_cannot_pass_an_audit_that_is_being_written(fleet: Fleet, anna: Clerk, bert: Clerk) -> None:
+def test_a_take_over_waits_for_an_audit_that_is_being_written_and_sees_it(anna: Clerk, bert: Clerk) -> None:
     anna.claim("x")
-    with anna.member.conn.transaction():
-        anna.audit("x")
-        with pytest.raises(LockNotAvailable):
+    with ThreadPoolExecutor(1) as pool:
+        with anna.member.conn.transaction():
+            anna.audit("x")
             anna.die()
-    anna.die()
-    assert bert.claim("x") == set()
+            taken = pool.submit(bert.claim, "x")
+        assert taken.result(timeout=10) == set()
+
+
+def test_from_the_finish_on_a_transaction_may_idle_for_five_seconds(anna: Clerk) -> None:
+    with anna.member.conn.transaction():
+        assert anna.finish("x", conn=anna.member.conn) == "done"
+        assert anna.member.conn.execute("show idle_in_transaction_session_timeout").fetchone() == ("5s",)
 
 
 def test_what_is_done_can_be_listed_by_run(anna: Clerk) -> None:

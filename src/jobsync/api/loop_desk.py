@@ -61,6 +61,10 @@ class LoopDesk:
         assert isinstance(ledger, Ledger)
         return self._while_away(lambda: ledger.done_by_anybody(texts), set())
 
+    def taken_back(self) -> set[str]:
+        """Give, once, what was done here and could not be recorded: others have taken it over."""
+        return self._ledger.taken_back()
+
     def _while_away(self, ask: Callable[[], set[str]], nothing: set[str]) -> set[str]:
         """Ask until the database answers, or the job is stopped: a database that is away for a while ends no loop."""
         while not self.stopping:

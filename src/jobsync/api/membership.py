@@ -137,6 +137,7 @@ class Membership:
         self._register_own_locks(self._desk)
         node.callbacks.add(self._listener, None, 0)
         node.add_ledger(ledger)
+        node.on_end.append(self._stop.set)
         self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
         node.enter(wait_sec=self._wait_sec)
 
@@ -206,9 +207,11 @@ class Membership:
             for loop in self._loops:
                 loop.close()
         finally:
-            if self._ledger is not None:
-                self._ledger.close(patience_sec=2.0)
-            node.leave()
+            try:
+                if self._ledger is not None:
+                    self._ledger.close(patience_sec=2.0)
+            finally:
+                node.leave()
 
     _leaving = False
     _day: date | None = None
@@ -219,9 +222,15 @@ class Membership:
         self._stop.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until `stop()` is called, at most `timeout` seconds; True if it was."""
+        """Wait until `stop()` is called, at most `timeout` seconds; True if it was.
+
+        Raises what ended the node, if it ended by itself.
+        """
         self._touch()
-        return self._stop.wait(timeout)
+        stopped = self._stop.wait(timeout)
+        if self._node is not None:
+            self._node.require_running()
+        return stopped
 
     # --- helpers -------------------------------------------------------------------------------
 
@@ -243,6 +252,14 @@ class Membership:
         if os.getpid() != self._pid:
             raise NotRunning(f"job {self._name!r} belongs to the process that entered it: enter another in this child")
         return node
+
+    def _working(self) -> Ledger | SoloLedger:
+        """Give the ledger of a job that may own tasks."""
+        if isinstance(self._running(), Visitor):
+            raise CoordinationDisabled(
+                f"job {self._name!r} only observes: it owns no task; enter one without observer=True"
+            )
+        return self._recording()
 
     def _recording(self) -> Ledger | SoloLedger:
         self._running()

@@ -10,7 +10,7 @@ from jobsync.api.claim import Claim
 from jobsync.api.loop_desk import LoopDesk
 from jobsync.api.membership import Membership
 from jobsync.api.tasks_loop import Source, TaskLoop
-from jobsync.core.errors import CoordinationDisabled, OwnershipLost
+from jobsync.core.errors import CoordinationDisabled, InvalidArgument, OwnershipLost
 from jobsync.core.holding import Fence
 from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
 from jobsync.runtime.ledger import Ledger
@@ -63,7 +63,7 @@ class TaskMethods(Membership):
         returns, and False when somebody else has or had it.
         """
         text = as_task(task).text
-        ledger = self._recording()
+        ledger = self._working()
         if not self.can_claim_task(task):
             log.debug("node %r: task %r is another node's", self._name, text)
             return False
@@ -78,7 +78,7 @@ class TaskMethods(Membership):
     def set_claim(self, task: OneOrMany) -> list[TaskId]:
         """Record claims of one task or many, durably; give the ids that are this node's."""
         tasks = list(tasks_of(task))
-        claimed = self._recording().claim_now([each.text for each in tasks]) if tasks else set()
+        claimed = self._working().claim_now([each.text for each in tasks]) if tasks else set()
         return [each.id for each in tasks if each.text in claimed]
 
     def write_audit(self) -> None:
@@ -110,6 +110,10 @@ class TaskMethods(Membership):
         ledger = self._recording()
         if isinstance(ledger, SoloLedger):
             return []
+        if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+            raise InvalidArgument(
+                f"older_than={older_than!r} is refused: give a timedelta, such as timedelta(minutes=5)"
+            )
         rows = self._pool().run(self._records.incomplete(ledger.day, self._run, older_than.total_seconds()))
         return [Task(item) for (item,) in rows]
 
@@ -124,7 +128,7 @@ class TaskMethods(Membership):
         """
         for loop in self._loops:
             loop.close()
-        desk = LoopDesk(self._running(), self._recording(), stop=self._stop, token_of_text=self._token_of_text)
+        desk = LoopDesk(self._running(), self._working(), stop=self._stop, token_of_text=self._token_of_text)
         loop = TaskLoop(desk, ids)
         self._loops = [loop]
         return loop
@@ -135,7 +139,7 @@ class TaskMethods(Membership):
         Raises OwnershipLost when the task is not this node's, or in a run when somebody else has or had it.
         """
         given = as_task(task)
-        ledger = self._recording()
+        ledger = self._working()
         token = self._token_of_text(given.text)
         holding = self._running().holding
         fence = None if holding is None else holding.fence_of(token)

@@ -55,6 +55,9 @@ class Worker(Protocol):
     def done_by_anybody(self, texts: list[str]) -> set[str]:
         """Ask which tasks are done in the run, by whomever."""
 
+    def taken_back(self) -> set[str]:
+        """Give, once, what was done here and could not be recorded: others have taken it over."""
+
     def pause(self, seconds: float) -> bool:
         """Wait for a change of tokens, at most so long; True when the job was stopped."""
 
@@ -107,8 +110,7 @@ class TaskLoop:
             if not self._fill() and not self._walk_again():
                 break
         self.close()
-        if not self._worker.stopping:
-            self._worker.require_running()
+        self._worker.require_running()
         raise StopIteration
 
     def done(self) -> None:
@@ -232,9 +234,12 @@ class TaskLoop:
         if not self._walks_again:
             return False
         undone = [text for text in dict.fromkeys(self._seen_undone) if text not in self._done_in_run]
-        for start in range(0, len(undone), ASK_BATCH):
+        for start in range(0, max(len(undone), 1), ASK_BATCH):
+            # Asking writes first what waits here, and so finds out what others have taken over meanwhile.
             self._done_in_run |= self._worker.done_by_anybody(undone[start : start + ASK_BATCH])
-        if all(text in self._done_in_run for text in undone):
+        taken = self._worker.taken_back()
+        self._done_in_run -= taken
+        if not taken and all(text in self._done_in_run for text in undone):
             return False
         self._worker.pause(self._idle_sec)
         self._idle_sec = min(IDLE_MOST_SEC, self._idle_sec * 2)

@@ -162,8 +162,8 @@ class Member:
             due.append(self._entry.next_due_sec())
         if self._quarantined_since_sec is not None:
             due.append(self._quarantine_ends_sec())
-        if self._hello is not None:
-            due.append(max(self._refused_retry.not_before_sec, 0.0) or NEVER)
+        if self._refused_retry.not_before_sec > self._now.boot_sec:
+            due.append(self._refused_retry.not_before_sec)
         soonest_sec = min(due)
         return soonest_sec if soonest_sec > self._now.boot_sec else self._now.boot_sec + BUSY_WAIT_SEC
 
@@ -282,6 +282,8 @@ class Member:
                 self._entry.refused(event.question, now_sec)
             case m.Beat() | m.Watch():
                 self._beat_at_sec = now_sec + BUSY_WAIT_SEC
+            case m.Prune():
+                self._leadership.pruned(more=True, now_sec=now_sec)
             case _:
                 self._refused_retry.failed(now_sec)
         self._say(FactKind.REFUSED, f"{type(event.question).__name__} is asked again: {event.error}", "debug")
@@ -582,7 +584,12 @@ class Member:
         return self._live_question(self._me) or self._upkeep_question(self._me)
 
     def _rebind_question(self, me: m.Identity, hello: m.Hello) -> m.Question:
-        lease_sec = self._timing_when_bound.session_lease_sec
+        lease_sec, old_sec = self._timing_when_bound.session_lease_sec, self._timing.session_lease_sec
+        if lease_sec is not None and (old_sec is None or lease_sec < old_sec):
+            # Observers count by the shorter lease as soon as the row says so, whether or not the answer arrives.
+            self._timing = self._timing_when_bound
+            session = self._belief.session
+            self._belief.session = None if session is None else Lease(session.sent, lease_sec)
         lease_ms = None if lease_sec is None else milliseconds(lease_sec)
         self._rebinds += 1
         return m.Rebind(me.name, me.incarnation, self._rebinds, lease_ms, hello.system_id, hello.timeline)
@@ -712,6 +719,7 @@ class Member:
         incarnation = self._me.incarnation if self._me is not None else 0
         standing = m.Standing(
             phase=self.phase,
+            incarnation=incarnation,
             holding=self._belief.holding(incarnation, with_session=lease_sec is not None),
             connected=self._hello is not None,
             settled=self.phase is Phase.LIVE

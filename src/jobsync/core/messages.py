@@ -473,6 +473,7 @@ class Standing:
     """All that readers of other threads may know of the member, as one value."""
 
     phase: Phase
+    incarnation: int
     holding: Holding
     connected: bool
     settled: bool

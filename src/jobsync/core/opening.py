@@ -5,8 +5,10 @@ Model, costs and reasons: `strips.py`. In short:
 1. Sweep: runs of neighbouring strips that can all go whole become one open strip.
 2. Shave: a node that still owes cuts the rest off its smallest strip beside an open one, at no cost.
 3. Nodes that still owe give their smallest strips whole, as long as that is not more than they owe.
-4. A node that still owes cuts beside an open strip, or where another node lies that owes and can cut there too.
-5. Whoever still owes cuts its smallest strip. So no node cuts more than one strip.
+4. Whoever still owes cuts: beside an open strip; else where another node lies that also owes, and can cut there
+   too; else its smallest strip. So no node cuts more than one strip.
+
+Always looking for the best run anew, with what has been opened in mind, would leave some 3 % fewer ranges.
 """
 
 from collections import defaultdict

@@ -18,7 +18,8 @@ Both are greedy: the cheapest first, and no looking back, in time that grows abo
 Why it stays tidy for life: a node that joins gets intervals made of several small strips between two parts of
 larger ones; when it leaves, these parts go back to its neighbours at no cost. Nodes give small strips whole and
 cut the smallest that will do, so that strips stay large or vanish. Under random joins and leaves the number of
-strips settles near 0.3 times the square of the number of nodes, or 0.35 times where the tokens are a million.
+strips settles near a third of the square of the number of nodes (0.32 times for 10,000 tokens, 0.36 times for
+1,000,000; measured with 25 to 75 nodes).
 
 Not promised: the fewest ranges possible. That they are few is for speed; nothing else depends on it.
 """

@@ -48,17 +48,17 @@ class Pool:
             pool.putconn(conn)
 
     @contextmanager
-    def transaction(self, first: Statement) -> Iterator[Connection[Any]]:
-        """Lend a connection in a transaction whose first statement is `first`.
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """Lend a connection in a transaction, after one empty statement on it.
 
-        A lent connection may have died since it was last used (a restart of the server); `first` finds that out, and
-        another connection is taken, before the caller has done anything.
+        A lent connection may have died since it was last used (a restart of the server); the statement finds that out,
+        and another connection is taken, before the caller has done anything.
         """
         for attempts_left in range(self._size, -1, -1):
             lent = False
             try:
                 with self.connection() as conn, conn.transaction():
-                    run(conn, first)
+                    conn.execute("")
                     lent = True
                     yield conn
             except psycopg.OperationalError as error:
@@ -68,6 +68,17 @@ class Pool:
                     raise self._unavailable(str(error).strip()) from error
             else:
                 return
+
+    def run_all(self, works: list[Statement]) -> None:
+        """Execute statements in one transaction."""
+        try:
+            with self.transaction() as conn:
+                for work in works:
+                    run(conn, work)
+        except psycopg.Error as error:
+            if _is_away(error):
+                raise self._unavailable(str(error).strip()) from error
+            raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
     def run(self, work: Statement) -> list[Row]:
         """Execute one statement on a lent connection."""

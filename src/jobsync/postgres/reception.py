@@ -6,7 +6,7 @@ words of whoever asked, and never with a password in it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -26,9 +26,9 @@ CONNECT_TIMEOUT_SEC = 10
 class Place:
     """Where the database is: a conninfo for connecting, and how to name it without the password."""
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     shown: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
     def unavailable(self, reason: str) -> JobsyncError:
         """Say that the database cannot be reached, naming host, port and database, never the password."""

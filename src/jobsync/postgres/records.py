@@ -33,11 +33,12 @@ class Records:
         """Let go of claims that were not audited."""
         return statement("release_claims", self._prefix, self._node, incarnation, day, items, run_name)
 
-    def audit(self, incarnation: int, day: date, run_name: str | None, items: list[str]) -> Statement:
-        """Record that tasks are done; in a run the rows name those that could be recorded."""
+    def audit(self, claimed_by: dict[str, int], day: date, run_name: str | None) -> Statement:
+        """Record that tasks are done, each by the incarnation that claimed it; in a run the rows name the recorded."""
+        items = list(claimed_by)
         if run_name is None:
             return statement("audit_by_date", self._prefix, self._node, day, items)
-        return statement("audit_in_run", self._prefix, self._node, incarnation, day, items, run_name)
+        return statement("audit_in_run", self._prefix, self._node, items, list(claimed_by.values()), day, run_name)
 
     def read_audit(self, day: date, run_name: str | None) -> Statement:
         """List what is done: (node, item, date)."""
@@ -62,11 +63,6 @@ class Records:
         types = ("text", "bigint", "bigint", "integer", "text", "date", "text", "boolean")
         right = (self._node, fence.incarnation, fence.epoch, token)
         return call("finish_task", self._prefix, *right, item, day, run_name, repeat, types=types)
-
-
-def bound_idle(idle_ms: int) -> Statement:
-    """Bound a user's transaction: while it idles at its end, a fence of its node has to wait for it."""
-    return Statement("select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{idle_ms}ms",))
 
 
 def is_usable(conn: Connection[Any]) -> bool:

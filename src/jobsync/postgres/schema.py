@@ -89,6 +89,15 @@ def _apply(conn: Connection[Any], prefix: str) -> None:
     run(conn, Statement(f"update {prefix}meta set schema_version = $1::integer", (latest_version(),)))
 
 
+def unusable_schema(prefix: str, reason: str) -> SchemaError:
+    """Say that a node's first statement was refused for good: a right is missing, or a table or function."""
+    return SchemaError(
+        f"the tables or functions {prefix}* cannot be used: {reason}; let a role that may run "
+        f"`jobsync migrate --appname {prefix}`, and grant this role to select, insert, update "
+        "and delete there and to execute the functions"
+    )
+
+
 def _refuse_newer(version: int, prefix: str) -> None:
     if version > latest_version():
         raise SchemaError(

@@ -85,7 +85,7 @@ class Callbacks:
         self._work: deque[Callable[[], None] | None] = deque()
         self._ready = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
         self._calling_since_sec: float | None = None
 
     def add(self, listener: Listener, held: TokenSet | None, version: int) -> None:
@@ -120,10 +120,12 @@ class Callbacks:
             return
 
         def work() -> None:
-            for listener in listeners:
-                self._tell_one(listener, change)
-            if then is not None:
-                then()
+            try:
+                for listener in listeners:
+                    self._tell_one(listener, change)
+            finally:
+                if then is not None:
+                    then()
 
         self._put(work)
 
@@ -170,7 +172,7 @@ class Callbacks:
         began_sec = self._calling_since_sec = boot_sec()
         try:
             function(*args)
-        except Exception:
+        except BaseException:  # sys.exit() too: this thread must outlive whatever a callback does.
             log.exception("node %r: %s raised; coordination goes on", listener.name, what)
         finally:
             self._calling_since_sec = None

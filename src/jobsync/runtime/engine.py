@@ -23,8 +23,10 @@ from jobsync.core.errors import DatabaseUnavailable, JobsyncError
 from jobsync.core.holding import NOTHING
 from jobsync.core.leases import Instant
 from jobsync.core.member import Member
+from jobsync.core.tokens import TokenSet
 from jobsync.postgres.opening import PING, open_script
 from jobsync.postgres.protocol import Protocol
+from jobsync.postgres.schema import unusable_schema
 from jobsync.postgres.session import Done, Session, SessionBroken, is_lock_conflict, is_session_over
 from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec, now
@@ -32,6 +34,7 @@ from jobsync.runtime.clock import boot_sec, now
 OPEN_DEADLINE_SEC = 5.0
 NOBODY = m.Standing(
     phase=m.Phase.NEW,
+    incarnation=0,
     holding=NOTHING,
     connected=False,
     settled=False,
@@ -53,6 +56,7 @@ class Hooks:
     tell: Callable[[m.Change], None]
     drain: Callable[[m.Drain], None]
     report: Callable[[m.Fact], None]
+    ended: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class Engine:
         self._finished = False
         self._inbox: deque[Callable[[Instant], m.Event]] = deque()
         self._wake_read = self._wake_write = -1
+        self._pipe_lock = threading.RLock()  # reentrant: a signal handler may post
         self._session: Session | None = None
         self._stale: Session | None = None
         self._opening: Generator[Statement, Done, m.Hello] | None = None
@@ -110,11 +115,18 @@ class Engine:
         """Whether the thread runs."""
         return self._thread.is_alive() and not self._finished
 
+    @property
+    def never_started(self) -> bool:
+        """Whether the thread was not started, or belongs to the process that this one was forked from."""
+        return self._thread.ident is None
+
     def post(self, make_event: Callable[[Instant], m.Event]) -> None:
         """Hand an event in from any thread, or from a signal handler."""
         self._inbox.append(make_event)
-        with suppress(BlockingIOError, OSError):
-            os.write(self._wake_write, b"\0")
+        with self._pipe_lock:
+            if self._wake_write >= 0:
+                with suppress(BlockingIOError):
+                    os.write(self._wake_write, b"\0")
 
     def wait_until(self, condition: Callable[[m.Standing], bool], timeout_sec: float | None) -> bool:
         """Wait until the standing fulfils a condition; False on time-out or when the engine ended before."""
@@ -138,6 +150,12 @@ class Engine:
         """Believe nothing, in a forked child: the lease and the session are the parent's."""
         self.standing = NOBODY
         self._finished = True
+        # The child's copy of the socket would keep the server's session standing after the parent's death. The
+        # descriptor alone is closed: libpq would say good-bye in the parent's name.
+        for session in (self._session, self._stale):
+            if session is not None:
+                with suppress(Exception):  # It may be closed already; a child has nothing to lose.
+                    os.close(session.fileno)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -216,17 +234,26 @@ class Engine:
             self._changed.notify_all()
 
     def _finish(self) -> None:
+        lost = self.standing.holding.tokens
+        if self.error is not None and not self._finished:
+            log.error("node %r is out of the fleet: %s", self._member.name, self.error)
+            if lost:
+                self._hooks.tell(m.Change(lost, TokenSet(), self.standing.plan_version, "engine ended"))
         with self._changed:
             self.standing = NOBODY
             self._finished = True
             self._changed.notify_all()
+        self._hooks.ended()
 
     def _close(self) -> None:
         for session in (self._session, self._stale):
             if session is not None:
                 session.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._pipe_lock:
+            # The numbers are forgotten with the pipe: they may be somebody else's file a moment later.
+            for end in (self._wake_read, self._wake_write):
+                os.close(end)
+            self._wake_read = self._wake_write = -1
 
     # --- the session ---------------------------------------------------------------------------
 
@@ -314,6 +341,10 @@ class Engine:
         elif is_session_over(done.error):
             raise SessionBroken(str(done.error).strip())
         else:
+            if isinstance(asked.question, m.Register) and (done.error.sqlstate or "").startswith("42"):
+                # No right, no table or no function: asking again will not help.
+                self._step(m.ConnectFailed(now(), unusable_schema(self._protocol.prefix, str(done.error).strip())))
+                return
             if not is_lock_conflict(done.error):
                 log.error("node %r: %s failed: %s", self._member.name, type(asked.question).__name__, done.error)
             self._step(m.Refused(now(), asked.question, str(done.error).strip()))

@@ -11,7 +11,7 @@ class InHand:
     """Counts the bodies in progress, by token."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
         self._bodies: Counter[int] = Counter()
         self._waiting: list[tuple[TokenSet, Callable[[], None]]] = []
 

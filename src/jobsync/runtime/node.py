@@ -9,6 +9,7 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
 from datetime import date
 
 from jobsync.core import messages as m
@@ -48,6 +49,7 @@ class Node:
         self._doorway = Doorway(settings)
         self.pool: Pool = self._doorway.pool()
         self._ledgers: list[Ledger] = []
+        self.on_end: list[Callable[[], None]] = []
         self._timing = Timing.of(settings, session_lease_sec=None)
         own = self._doorway.session_place()
         protocol = Protocol(settings.prefix, host=platform.node(), pid=os.getpid(), environment=environment)
@@ -55,7 +57,7 @@ class Node:
             Member(name, settings),
             protocol,
             session_conninfo(own.conninfo),
-            hooks=Hooks(self.callbacks.tell, self._drain, self._report),
+            hooks=Hooks(self.callbacks.tell, self._drain, self._report, self._ended),
             unavailable=own.unavailable,
         )
 
@@ -140,7 +142,7 @@ class Node:
     @property
     def incarnation(self) -> int:
         """The number of this registration; 0 while the node is not in the fleet."""
-        return self.engine.standing.holding.incarnation
+        return self.engine.standing.incarnation
 
     def is_healthy(self) -> bool:
         """Lease certain, engine alive, last reply young, callbacks not stuck."""
@@ -157,7 +159,7 @@ class Node:
         """Raise the reason when the engine has ended."""
         if self.engine.error is not None:
             raise self.engine.error
-        if not self.engine.alive:
+        if self.engine.never_started:
             raise NotRunning(f"node {self.name!r} is not in the fleet: use the job inside its `with` block")
 
     # --- hand-overs ----------------------------------------------------------------------------
@@ -192,6 +194,10 @@ class Node:
                 latch.count_down()
 
         threading.Thread(target=work, name=f"jobsync-flush-{self.name}", daemon=True).start()
+
+    def _ended(self) -> None:
+        for wake in self.on_end:
+            wake()
 
     def _report(self, fact: m.Fact) -> None:
         log.log(LEVELS[fact.level], "%s", fact.text, extra={"jobsync_fact": fact.kind.value})

@@ -24,6 +24,7 @@ class SoloEngine:
         holding = Holding(everything, (Grant(1, everything),), FOREVER, FOREVER, 1)
         self.standing = m.Standing(
             phase=m.Phase.LIVE,
+            incarnation=1,
             holding=holding,
             connected=False,
             settled=True,
@@ -111,6 +112,10 @@ class SoloLedger:
     def done(self, items: list[str]) -> None:
         """Remember that tasks are done."""
         self.audits.update(dict.fromkeys(items, self.day))
+
+    def taken_back(self) -> set[str]:
+        """Nobody takes anything."""
+        return set()
 
     def flush(self) -> bool:
         """Nothing waits."""

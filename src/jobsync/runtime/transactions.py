@@ -11,12 +11,10 @@ from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
-from jobsync.postgres.records import Records, bound_idle, is_usable
+from jobsync.postgres.records import Records, is_usable
 from jobsync.postgres.statement import run
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
-
-IDLE_IN_TRANSACTION_MS = 5_000
 
 
 @contextmanager
@@ -36,7 +34,7 @@ def owned_transaction(
         )
     node.hands.take(token)
     try:
-        with node.pool.transaction(bound_idle(IDLE_IN_TRANSACTION_MS)) as conn:
+        with node.pool.transaction() as conn:
             yield conn
             if not is_usable(conn):
                 raise JobsyncError(

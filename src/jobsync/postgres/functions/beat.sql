@@ -1,7 +1,7 @@
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node
---   elders     live nodes older than this one whose session stands, counted to two: below two, this node watches
+--   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
 --   roster     changes whenever a member comes or goes
 --   plan_due   the plan does not fit the members or the locks (expired locks are looked for only when _check)
@@ -31,7 +31,9 @@ begin
     into planned, target from sync_target t where t.node = _name;
     planned := coalesce(planned, false);
     select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
-    select count(*) filter (where n.state = 'live'),
+    -- Who is entering counts only those who seem well: it may be waiting for enough of them.
+    select count(*) filter (where n.state = 'live'
+                            and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
            count(*), count(*) || ':' || coalesce(sum(n.incarnation), 0) || ':' || count(*) filter (where n.state = 'live'),
            max(n.row_lease_ms)
     into live, members, roster, longest_lease_ms
@@ -39,9 +41,7 @@ begin
     select count(*) into elders from (
         select from sync_node n
         where n.state = 'live' and (n.created_on, n.name) < (me.created_on, me.name)
-          and case when n.session_lease_ms is null
-                   then n.last_heartbeat > clock_timestamp() - n.row_lease_ms * interval '1 ms'
-                   else sync_session_seen(n.backend_pid, n.backend_start) end
+          and sync_seems_well(n)
         limit 2) elder;
     plan_due := agreed.lock_version <> agreed.planned_lock_version
         or exists (select from sync_node n where n.state = 'live'

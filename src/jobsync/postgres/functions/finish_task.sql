@@ -10,6 +10,8 @@ language plpgsql as $$
 declare
     holder bigint;
 begin
+    -- From here on a fence of this node waits for the caller's COMMIT, which may take five seconds and no longer.
+    perform set_config('idle_in_transaction_session_timeout', '5000', true);
     if not sync_still_owner(_name, _incarnation, _epoch, _token) then
         return 'lost';
     end if;

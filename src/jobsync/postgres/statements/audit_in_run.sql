@@ -1,16 +1,20 @@
--- Record that tasks are done within a run, as far as this incarnation still has the claims. The lock on the node's row
--- makes a fence wait, so whoever takes a claim over afterwards sees this audit. Gives the items that were recorded.
-with me as (
-    select n.incarnation from sync_node n
-    where n.name = $1::text and n.incarnation = $2::bigint and n.state <> 'fenced'
-    for key share
+-- Record that tasks are done within a run, as far as nobody else has taken the claims over. The locks on the claims make a
+-- take-over wait, and it then sees these audits. Gives the items that are recorded; the rest others have taken over.
+with given as (
+    select i.item, i.incarnation from unnest($2::text[], $3::bigint[]) i (item, incarnation)
+), held as (
+    select c.item, c.incarnation from sync_claim c
+    where c.run = $5::text and c.item = any ($2::text[])
+    order by c.item
+    for update
 ), mine as (
-    select c.item from sync_claim c, me
-    where c.run = $5::text and c.item = any ($4::text[]) and c.incarnation = me.incarnation
+    select g.item from given g
+    left join held h on h.item = g.item
+    where h.item is null or h.incarnation = g.incarnation
 ), written as (
     insert into sync_audit (node, item, date, run)
-    select $1::text, mine.item, $3::date, $5::text from mine
-    order by mine.item  -- two who write the same items in different orders would deadlock
+    select $1::text, mine.item, $4::date, $5::text from mine
+    order by mine.item
     on conflict (run, item) where run is not null do nothing
 )
 select item from mine
