@@ -11,7 +11,7 @@ import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, InvalidTaskId, Job, NodeNameInUse, NotRunning, Task
 from jobsync.runtime.clock import boot_sec
-from tests.api.jobs import TOKENS, eventually, owned_by, query, settings, task_for_each_token
+from tests.api.jobs import TOKENS, eventually, in_thread, owned_by, query, settings, task_for_each_token
 from tests.servers import PrivateServer
 
 # --- what it says of itself ----------------------------------------------------------------------
@@ -349,3 +349,31 @@ def test_an_observer_has_no_transactions(server_dsn: str, prefix: str) -> None:
 def test_a_job_that_was_never_entered_says_so() -> None:
     with pytest.raises(NotRunning, match="is not entered"):
         Job("a", coordination_config=CoordinationConfig()).get_audit()
+
+
+# --- ends that nobody asked for --------------------------------------------------------------------
+
+
+def test_a_node_whose_name_was_taken_while_it_was_gone_ends_the_wait_of_its_body(server_dsn: str, prefix: str) -> None:
+    with Job("a", coordination_config=settings(server_dsn, prefix)) as job:
+        query(server_dsn, f"update {prefix}node set incarnation = incarnation + 1000, beats = beats + 1000")
+        with pytest.raises(NodeNameInUse), in_thread(lambda: _keep_beating(server_dsn, prefix, job)):
+            job.wait(20)
+
+
+def _keep_beating(dsn: str, prefix: str, job: Job) -> None:
+    """Pretend to be the twin that took the name, until the job has noticed."""
+
+    def beat() -> bool:
+        query(dsn, f"update {prefix}node set beats = beats + 1")
+        return not job._node or not job._node.engine.alive  # type: ignore[union-attr]
+
+    eventually(beat)
+
+
+def test_an_observer_does_no_tasks(server_dsn: str, prefix: str) -> None:
+    with (
+        Job("watcher", coordination_config=settings(server_dsn, prefix), observer=True) as job,
+        pytest.raises(CoordinationDisabled),
+    ):
+        job.tasks(["x"])

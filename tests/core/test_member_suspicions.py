@@ -204,3 +204,29 @@ def brought_to(kind: type[m.Question]) -> Driver:  # noqa: C901 - one case a que
             driver.answer(m.LeaveBegun(0))
     driver.until(kind)
     return driver
+
+
+@pytest.mark.parametrize("direct_before", [True, False], ids=["a longer lease", "none, behind a pooler"])
+def test_a_rebind_that_shortens_the_session_lease_shortens_the_belief_before_it_is_sent(direct_before: bool) -> None:
+    driver = Driver(session_lease_sec=0.6)
+    driver.register(direct=direct_before, round_trip_sec=0.08)
+    driver.reply = replace(driver.reply, target=ALL)
+    driver.until(m.Grow)
+    driver.answer(m.Growth("granted", Grant(3, ALL)))
+    driver.idle(1.0)
+    driver.breaks()
+    driver.connect(round_trip_sec=0.001)
+    question = driver.until(m.Rebind)
+    assert question.session_lease_ms == 600
+    # From here on observers may fence 0.62 s after the session's end, even if this answer never arrives.
+    driver.boot_sec += 0.62
+    assert driver.believes() == TokenSet()
+
+
+def test_a_prune_that_is_refused_is_asked_again_soon_and_wakes_nobody_meanwhile() -> None:
+    driver = Driver(rebalance_check_interval_sec=2)
+    driver.reply = replace(driver.reply, leader="a")
+    driver.hold()
+    driver.until(m.Prune)
+    driver.refuse()
+    driver.until(m.Prune, within_sec=1.0)
