@@ -197,6 +197,6 @@ def test_in_a_loop_a_task_done_by_transaction_is_audited_once(job: Job, server_d
     assert len(job.get_audit()) == 3
 
 
-def test_the_body_may_take_its_time(job: Job) -> None:
+def test_an_idle_transaction_is_bounded_by_the_server(job: Job) -> None:
     with job.transaction("x") as conn:
-        assert conn.execute("show idle_in_transaction_session_timeout").fetchone() == ("0",)
+        assert conn.execute("show idle_in_transaction_session_timeout").fetchone() == ("5s",)

@@ -276,6 +276,12 @@ def test_a_gap_in_a_range_is_closed_by_its_owner() -> None:
     assert deal(16, ["a", "b"], held).targets == {"a": TokenSet.span(0, 8), "b": TokenSet.span(8, 16)}
 
 
+def test_short_gaps_are_closed_before_long_ones_are_cut() -> None:
+    held = {"a": TokenSet.from_ranges([(6, 12), (20, 24)]), "b": TokenSet.span(12, 20)}
+    after = deal(27, ["a", "b"], held).targets
+    assert after == {"a": TokenSet.from_ranges([(6, 12), (20, 27)]), "b": TokenSet.from_ranges([(0, 6), (12, 20)])}
+
+
 def test_what_must_be_given_is_cut_off_beside_the_one_that_needs_it() -> None:
     held = {"a": TokenSet.span(0, 14), "b": TokenSet.span(14, 20), "c": TokenSet.span(20, 30)}
     assert deal(30, ["a", "b", "c"], held).targets["b"] == TokenSet.span(10, 20)

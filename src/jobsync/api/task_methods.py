@@ -157,6 +157,8 @@ class TaskMethods(Membership):
 
         Raises OwnershipLost when the task is not this node's any more, and AlreadyDone when it is audited already in
         the run (without a run: for the date) unless `repeat`; then nothing is written. This is the exactly-once path.
+        Do long work before the block: the server ends a transaction that idles for over 5 s, since a fence of this node
+        would have to wait for it (a body that must idle longer sets idle_in_transaction_session_timeout itself).
         Given a `Claim`, the transaction commits only under the epoch of that claim.
         Raises CoordinationDisabled for a job that stands alone.
         """

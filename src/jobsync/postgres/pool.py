@@ -17,6 +17,7 @@ from jobsync.core.errors import JobsyncError
 from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
+IDLE_IN_TRANSACTION_MS = 5_000  # What holds a grant makes a fence of its node wait.
 
 
 class Pool:
@@ -49,16 +50,17 @@ class Pool:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
-        """Lend a connection in a transaction, after one empty statement on it.
+        """Lend a connection in a transaction that may not idle for longer than `IDLE_IN_TRANSACTION_MS`.
 
-        A lent connection may have died since it was last used (a restart of the server); the statement finds that out,
-        and another connection is taken, before the caller has done anything.
+        A lent connection may have died since it was last used (a restart of the server); the statement that sets the
+        bound finds that out, and another connection is taken, before the caller has done anything.
         """
+        bound = "select set_config('idle_in_transaction_session_timeout', $1::text, true)"
         for attempts_left in range(self._size, -1, -1):
             lent = False
             try:
                 with self.connection() as conn, conn.transaction():
-                    conn.execute("")
+                    run(conn, Statement(bound, (f"{IDLE_IN_TRANSACTION_MS}ms",)))
                     lent = True
                     yield conn
             except psycopg.OperationalError as error:

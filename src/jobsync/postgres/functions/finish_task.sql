@@ -10,7 +10,8 @@ language plpgsql as $$
 declare
     holder bigint;
 begin
-    -- From here on a fence of this node waits for the caller's COMMIT, which may take five seconds and no longer.
+    -- From here on a fence of this node waits for the caller's COMMIT, which may take five seconds and no longer, whatever
+    -- the caller has set for his own work.
     perform set_config('idle_in_transaction_session_timeout', '5000', true);
     if not sync_still_owner(_name, _incarnation, _epoch, _token) then
         return 'lost';
