@@ -82,6 +82,7 @@ def measure_claim(job: Job) -> dict[str, list[tuple[float, float]]]:
     told: dict[str, list[tuple[float, float]]] = {"fresh_task": [], "fresh_str": [], "seen_task": [], "seen_str": []}
     texts = [f"seen-{number}" for number in range(SEEN)]
     tasks = [Task(text) for text in texts]
+    job.can_claim_task("the first question")  # It puts the answering function in the method's place.
     ask = job.can_claim_task
     for _ in range(SLICES):
         told["fresh_task"].append(_time_slice(ask, [Task(f"task-{next(numbers)}") for _ in range(FRESH)]))

@@ -85,6 +85,7 @@ class Membership:
         self._loops: list[TaskLoop] = []
         self._owns: Owns = self._not_running
         self._body_began = False
+        self._asked_before = False
         if self._run is not None and self._settings is None:
             raise CoordinationDisabled(
                 f"run={run!r} needs coordination: a run is what several nodes share; pass a configuration"

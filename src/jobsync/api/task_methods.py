@@ -32,11 +32,13 @@ class TaskMethods(Membership):
         False as soon as the node's own lease is not certain. In a run this is necessary, not sufficient: the
         claim decides (`add_task`, `tasks`).
         """
-        self._touch()
-        if type(self).can_claim_task is TaskMethods.can_claim_task:
-            # From now on the answering function stands in for this method, which would only call it: a call is a fifth
-            # of the answer's cost. A subclass with a method of its own keeps it.
-            self.__dict__["can_claim_task"] = self._owns
+        if not self._asked_before:
+            self._asked_before = True
+            self._touch()
+            if type(self).can_claim_task is TaskMethods.can_claim_task:
+                # From now on the answering function stands in for this method, which would only call it: a call is a
+                # fifth of the answer's cost. A subclass with a method of its own keeps it.
+                self.__dict__["can_claim_task"] = self._owns
         return self._owns(task)
 
     def task_to_token(self, task: Task | TaskId) -> int:
