@@ -253,3 +253,15 @@ def test_a_node_whose_row_lease_ran_out_calls_removed_by_its_own_clock_and_added
         private_server.start()
         eventually(lambda: recorder.kinds.count("added") == 2)
         eventually(lambda: job.can_claim_task("x"))
+
+
+def test_a_node_that_gets_no_tokens_is_told_so_and_of_every_change_of_members(server_dsn: str, prefix: str) -> None:
+    given = settings(server_dsn, prefix, total_tokens=1)
+    told: list[str] = []
+    with (
+        Job("a", coordination_config=given),
+        Job("b", coordination_config=given, on_rebalance=lambda event: told.append(event.reason)),
+    ):
+        eventually(lambda: told == ["no tokens to own"])
+        with Job("c", coordination_config=given):
+            eventually(lambda: told[1:2] == ["members changed"])

@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, Job
+from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.runtime.callbacks import RebalanceEvent
 from tests.api.jobs import Recorder, eventually
 
@@ -141,3 +142,11 @@ def test_total_tokens_of_a_config_that_is_off_count_all_the_same() -> None:
     with Job("w1", coordination_config=CoordinationConfig(enabled=False, total_tokens=50)) as job:
         assert job.can_claim_task("x")
         assert job.task_to_token("x") < len(job.my_tokens)
+
+
+def test_a_job_that_stands_alone_keeps_the_numbers_it_was_given() -> None:
+    given = CoordinationConfig(enabled=False, total_tokens=100, hash_function="md5", appname="mine_")
+    with Job("a", coordination_config=given) as job:
+        assert len(job.my_tokens) == 100
+        assert job.task_to_token("x") == HASH_FUNCTIONS["md5"]("x", 100)
+        assert job.tables["Node"] == "mine_node"

@@ -67,7 +67,8 @@ class Membership:
         self._is_observer = observer
         self._listener = Listener(node_name, on_tokens_added, on_tokens_removed, on_rebalance)
         self._signals = StopSignals(self.stop) if handle_signals else None
-        settings = self._settings or Settings()
+        given = coordination_config if isinstance(coordination_config, Settings) else Settings()
+        settings = self._standing_alone_with = self._settings or given
         hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
         self._hash_function = hash_function
         self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
@@ -121,7 +122,7 @@ class Membership:
             self._enter_fleet(self._settings)
 
     def _enter_alone(self) -> None:
-        node = self._node = SoloNode(self._name, Settings())
+        node = self._node = SoloNode(self._name, self._standing_alone_with)
         self._ledger = SoloLedger(self._given_date or local_today())
         self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
         node.callbacks.add(self._listener, None, 0)

@@ -82,6 +82,7 @@ class Member:
         self._target: TokenSet | None = None
         self._planned = False
         self._plan_version = -1
+        self._told = False
         self._quarantined_since_sec: float | None = None
         self._longest_lease_sec = 0.0
 
@@ -468,6 +469,8 @@ class Member:
             if came_or_went:
                 self._tell(TokenSet(), TokenSet(), "members changed")
             self._follow_target()
+            if self._target is not None and not self._target and not self._told:
+                self._tell(TokenSet(), TokenSet(), m.NOTHING_TO_OWN)
 
     def _take_duty(self, *, on_duty: bool) -> None:
         if on_duty and not self._on_duty:
@@ -676,6 +679,7 @@ class Member:
         return m.Change(removed, added, max(self._plan_version, 0), reason)
 
     def _tell(self, removed: TokenSet, added: TokenSet, reason: str) -> None:
+        self._told = self._told or bool(added) or reason == m.NOTHING_TO_OWN
         self._publish()
         self._out.append(m.Tell(self._change(removed, added, reason)))
 

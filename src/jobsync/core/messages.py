@@ -512,6 +512,9 @@ class Publish:
     standing: Standing
 
 
+NOTHING_TO_OWN = "no tokens to own"  # the reason of a first assignment that is empty
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change to tell the application of: removed first, then added, then the rebalance."""

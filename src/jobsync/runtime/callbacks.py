@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobsync.core.messages import Change
+from jobsync.core.messages import NOTHING_TO_OWN, Change
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
 
@@ -151,8 +151,9 @@ class Callbacks:
             work()
 
     def _tell_one(self, listener: Listener, change: Change) -> None:
-        if not listener.wants_anything or (not listener.told and not change.added):
-            return  # The first assignment is an added-only change: nothing comes before it.
+        assigned = change.added or change.reason == NOTHING_TO_OWN
+        if not listener.wants_anything or (not listener.told and not assigned):
+            return  # Nothing comes before the first assignment, which may be an empty one.
         listener.wait_for_body()
         first, listener.told = not listener.told, True
         if change.removed and not first:
