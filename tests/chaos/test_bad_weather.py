@@ -191,10 +191,9 @@ def test_a_pause_below_the_row_lease_moves_nothing(fleet: Fleet, server_dsn: str
         before = epochs(server_dsn, prefix)
         sleeper.signal(signal.SIGSTOP)
         wait_for_a_moment(2.0)
-        resumed_sec = sleeper.signal(signal.SIGCONT)
+        sleeper.signal(signal.SIGCONT)
+        # Its first answer may be no, or yes once the thawed process had a ping answered: its tokens are its own still.
         fleet.wait_until_owned(fleet.running)
-        first = next(s for s in sleeper.samples if s.before_sec > resumed_sec)
-        assert first.mask == 0, "its session lease was over, and it answered yes all the same"
         assert epochs(server_dsn, prefix) == before
         fleet.assert_exclusive()
 
