@@ -22,9 +22,7 @@ demo: $(READY)   ## the main job: a fleet, real input, a kill, a verdict
 	@$(BIN)/jobsync demo
 
 test: lint       ## lint, then every test but the slow ones
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow' --ignore=tests/chaos
-	@# Real processes judged in real time: on two cores they need the machine to themselves.
-	@$(BIN)/python -m pytest -n 2 -m 'not slow' tests/chaos
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
 
 test-slow: $(READY)  ## the tests that take minutes
 	@$(BIN)/python -m pytest -n 2 -m slow

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ DSN_VARIABLE = "JOBSYNC_TEST_DSN"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose one directory for all servers of the run; xdist's workers inherit the choice."""
+    """Choose one directory for all servers of the run; xdist's workers inherit the choice, and step back."""
     if _is_worker(config):
+        _yield_to_servers()
         return
     clear_old_runs()
     os.environ[RUN_DIR_VARIABLE] = str(servers_base() / f"run-{secrets.token_hex(3)}")
@@ -43,6 +44,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+def _yield_to_servers() -> None:
+    """Let PostgreSQL's processes have a CPU before this worker and the processes that it starts.
+
+    Linux shares the CPUs among sessions (autogroups; sched(7)), and every PostgreSQL backend is a session. On two
+    busy cores a backend was seen waiting for its turn for 0.3 to 3.5 s (/proc/PID/schedstat: one slice, all of it
+    waiting), and nodes then rightly stop believing in their tokens. With this, or with autogroups switched off,
+    the same load delayed no answer by as much as 0.1 s. A worker of xdist has no terminal to lose.
+    """
+    os.setsid()
+    with suppress(OSError):  # Not on Linux, or autogroups are off: there is nothing to yield then.
+        Path("/proc/self/autogroup").write_text("10")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from jobsync.api.status import JobStatus
 from jobsync.core.errors import (
     AlreadyDone,
     ConfigMismatch,
+    ConnectionsLent,
     CoordinationDisabled,
     DatabaseUnavailable,
     EnterTimeout,
@@ -38,6 +39,7 @@ __all__ = [
     "AlreadyDone",
     "Claim",
     "ConfigMismatch",
+    "ConnectionsLent",
     "CoordinationConfig",
     "CoordinationDisabled",
     "DatabaseUnavailable",

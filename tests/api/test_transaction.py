@@ -1,14 +1,16 @@
 # ruff: noqa: PT012, SIM117 - what raises is the end of a transaction, and its body is the test.
 """`job.transaction`: the user's writes and the task's audit commit together, or not at all."""
 
+import select
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
 
-from jobsync import AlreadyDone, Job, JobsyncError, OwnershipLost
+from jobsync import AlreadyDone, ConnectionsLent, Job, JobsyncError, OwnershipLost
+from jobsync.runtime.place import TRANSACTIONS
 from tests.api.jobs import eventually, in_thread, owned_by, query, settings
 
 
@@ -200,3 +202,52 @@ def test_in_a_loop_a_task_done_by_transaction_is_audited_once(job: Job, server_d
 def test_an_idle_transaction_is_bounded_by_the_server(job: Job) -> None:
     with job.transaction("x") as conn:
         assert conn.execute("show idle_in_transaction_session_timeout").fetchone() == ("5s",)
+
+
+def test_a_body_that_idled_too_long_is_told_so_and_writes_nothing(job: Job, server_dsn: str, results: str) -> None:
+    with pytest.raises(JobsyncError, match=r"'x' could not be ended, and nothing is written: .*idle"):
+        with job.transaction("x") as conn:
+            write(conn, results, "x")
+            conn.execute("set local idle_in_transaction_session_timeout = '20ms'")
+            eventually(lambda: spoken_to(conn))
+    assert query(server_dsn, f"select * from {results}") == []
+    assert job.get_audit() == []
+
+
+def spoken_to(conn: psycopg.Connection[object]) -> bool:
+    """Whether the server has said something unasked: here, that it ended the session."""
+    return bool(select.select([conn.fileno()], [], [], 0)[0])
+
+
+def test_a_body_that_lost_its_search_path_is_told_so_and_writes_nothing(
+    job: Job, server_dsn: str, results: str
+) -> None:
+    with pytest.raises(JobsyncError, match="must set it back"), job.transaction("x") as conn:
+        write(conn, results, "x")
+        conn.execute("set local search_path = pg_catalog")
+    assert query(server_dsn, f"select * from {results}") == []
+
+
+def test_bodies_that_hold_every_connection_are_told_and_do_not_stop_claims_and_audits(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job._node.transactions, "_wait_sec", 0.1)  # type: ignore[union-attr]
+    with ExitStack() as bodies:
+        for number in range(TRANSACTIONS):
+            bodies.enter_context(job.transaction(f"x{number}"))
+        with pytest.raises(ConnectionsLent, match=f"all {TRANSACTIONS} connections of this node are lent"):
+            bodies.enter_context(job.transaction("one more"))
+        assert job.add_task("y")
+        job.write_audit()
+        assert [row["item"] for row in job.get_audit()] == ["y"]
+
+
+def test_connections_that_died_in_the_pool_are_found_out(job: Job, server_dsn: str) -> None:
+    with ExitStack() as bodies:
+        conns = [bodies.enter_context(job.transaction(f"x{number}")) for number in range(TRANSACTIONS)]
+        pids = [conn.info.backend_pid for conn in conns]
+    query(server_dsn, "select pg_terminate_backend(pid) from unnest(%s::int[]) pid", pids)
+    eventually(lambda: query(server_dsn, "select from pg_stat_activity where pid = any(%s)", pids) == [])
+    with job.transaction("y"):
+        pass
+    assert "y" in {row["item"] for row in job.get_audit()}

@@ -152,13 +152,17 @@ class Fleet:
 
     def seconds_to_cover(self, since_sec: float, workers: Iterable[Worker]) -> float:
         """Tell how long after an instant every task had been answered yes by one of the workers."""
+        asked = list(workers)
         first: dict[int, float] = {}
-        for worker in workers:
-            for sample in worker.samples:
-                if sample.before_sec >= since_sec:
-                    for task in sample.tasks(self.tokens):
-                        first[task] = min(sample.after_sec, first.get(task, sample.after_sec))
-        assert len(first) == self.tokens, "not every task was covered again"
+
+        def covered() -> bool:
+            for sample in (s for worker in asked for s in worker.samples if s.before_sec >= since_sec):
+                for task in sample.tasks(self.tokens):
+                    first[task] = min(sample.after_sec, first.get(task, sample.after_sec))
+            return len(first) == self.tokens
+
+        # A status that says so may run ahead of the sampling thread, and so of the file.
+        eventually(covered, "every task is covered again")
         return max(first.values()) - since_sec
 
     def __enter__(self) -> Self:
@@ -176,11 +180,15 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one process answered for all tasks at one instant between two readings of the boot clock."""
+    """What one process answered for all tasks at one instant between two readings of the boot clock.
+
+    `leased_until_sec` is the end of the lease that stood just after the answer.
+    """
 
     before_sec: float
     after_sec: float
     mask: int
+    leased_until_sec: float = 0.0
 
     def tasks(self, count: int) -> Iterator[int]:
         return (number for number in range(count) if self.mask >> number & 1)

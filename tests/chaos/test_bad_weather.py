@@ -24,6 +24,7 @@ from tests.servers import PrivateServer
 pytestmark = pytest.mark.chaos
 
 QUICK = {"heartbeat_interval_sec": 0.4, "heartbeat_timeout_sec": 1.5}
+SESSION_LEASE_SEC = 0.6
 BUSY_SEC = 1.5  # What a busy machine may add to a bound.
 
 
@@ -191,9 +192,13 @@ def test_a_pause_below_the_row_lease_moves_nothing(fleet: Fleet, server_dsn: str
         before = epochs(server_dsn, prefix)
         sleeper.signal(signal.SIGSTOP)
         wait_for_a_moment(2.0)
-        sleeper.signal(signal.SIGCONT)
-        # Its first answer may be no, or yes once the thawed process had a ping answered: its tokens are its own still.
+        resumed_sec = sleeper.signal(signal.SIGCONT)
         fleet.wait_until_owned(fleet.running)
+        # Its tokens are its own still, but it may say so only once a ping sent after the thaw was answered.
+        eventually(lambda: any(s.before_sec > resumed_sec and s.mask for s in sleeper.samples[-200:]))
+        first_yes = next(s for s in sleeper.samples if s.before_sec > resumed_sec and s.mask)
+        lease_sec = first_yes.leased_until_sec - SESSION_LEASE_SEC
+        assert resumed_sec < lease_sec < first_yes.after_sec, "it believed in a lease from before"
         assert epochs(server_dsn, prefix) == before
         fleet.assert_exclusive()
 

@@ -1,8 +1,9 @@
 """A worker process for the tests of bad weather: one real node that answers for itself, all the time.
 
 A thread asks `can_claim_task` for a handful of tasks every millisecond or two and appends each answer, with the
-boot clock before and after it, to a file that is read when all is over: what it said then stands there, whatever
-became of the process. Orders come as JSON lines on standard input and are answered on standard output.
+boot clock before and after it and the end of the lease behind it, to a file that is read when all is over: what it
+said then stands there, whatever became of the process. Orders come as JSON lines on standard input and are answered
+on standard output.
 """
 
 import json
@@ -22,8 +23,9 @@ from jobsync.core.holding import Holding
 from jobsync.core.member import Member
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.node import Node
 
-SAMPLE = struct.Struct("<ddQ")
+SAMPLE = struct.Struct("<ddQd")
 EVERY_SEC = 0.0015
 STUCK_SEC = 15
 
@@ -68,8 +70,14 @@ class Worker:
             mask = 0
             for number, task in enumerate(self.questions):
                 mask |= ask(task) << number
-            os.write(self.answers, SAMPLE.pack(before_sec, boot_sec(), mask))
+            after_sec = boot_sec()
+            os.write(self.answers, SAMPLE.pack(before_sec, after_sec, mask, self.leased_until_sec()))
             time.sleep(EVERY_SEC)
+
+    def leased_until_sec(self) -> float:
+        """When the belief ends without another reply, on the boot clock; zero for a node that believes nothing."""
+        node = self.job._node
+        return node.engine.standing.holding.boot_until_sec if isinstance(node, Node) else 0.0
 
     # --- orders ---------------------------------------------------------------------------------
 

@@ -71,6 +71,13 @@ class DatabaseUnavailable(JobsyncError, ConnectionError):
     """
 
 
+class ConnectionsLent(JobsyncError, TimeoutError):
+    """Report that bodies of `job.transaction()` hold every connection of this node's pool, and none came back in time.
+
+    Use fewer threads or shorter bodies. Claims and audits have connections of their own and go on.
+    """
+
+
 class SchemaError(JobsyncError):
     """Report tables that are missing and may not be created by this role, or are newer than this program.
 

@@ -1,9 +1,11 @@
 """Connections for everything that may wait: claims, audits, users' transactions, questions of administration.
 
-The pool starts at zero and opens nothing until it is first used, so that an idle node costs the server one
-connection. Nothing here depends on session state, so a pooler in transaction mode may stand in between.
+A pool starts at zero and opens nothing until it is first used, so that an idle node costs the server one
+connection. Nothing here depends on session state, so a pooler in transaction mode may stand in between. A connection
+that died while it lay idle (a restart of the server) is found out before it is lent.
 """
 
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import psycopg
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from jobsync.core.errors import JobsyncError
+from jobsync.core.errors import ConnectionsLent, JobsyncError
 from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
@@ -39,8 +41,13 @@ class Pool:
         pool = self._opened()
         try:
             conn = pool.getconn()
+            # The pool's own check would pause between one dead connection and the next.
+            while _has_spoken(conn):
+                conn.close()
+                pool.putconn(conn)
+                conn = pool.getconn()
         except PoolTimeout as error:
-            raise self._unavailable(str(error)) from error
+            raise self._why_none(pool, error) from error
         try:
             yield conn
         finally:
@@ -50,26 +57,27 @@ class Pool:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
-        """Lend a connection in a transaction that may not idle for longer than `IDLE_IN_TRANSACTION_MS`.
-
-        A lent connection may have died since it was last used (a restart of the server); the statement that sets the
-        bound finds that out, and another connection is taken, before the caller has done anything.
-        """
+        """Lend a connection in a transaction that may not idle for longer than `IDLE_IN_TRANSACTION_MS`."""
         bound = "select set_config('idle_in_transaction_session_timeout', $1::text, true)"
-        for attempts_left in range(self._size, -1, -1):
-            lent = False
+        body_is_over = False
+        with self.connection() as conn:
             try:
-                with self.connection() as conn, conn.transaction():
-                    run(conn, Statement(bound, (f"{IDLE_IN_TRANSACTION_MS}ms",)))
-                    lent = True
+                with conn.transaction():
+                    self._begin(conn, Statement(bound, (f"{IDLE_IN_TRANSACTION_MS}ms",)))
                     yield conn
+                    body_is_over = True
             except psycopg.OperationalError as error:
-                if lent:
-                    raise
-                if not attempts_left:
-                    raise self._unavailable(str(error).strip()) from error
-            else:
-                return
+                if body_is_over and _is_away(error):
+                    raise self._unavailable(
+                        f"{str(error).strip()} (at COMMIT: whether it took place shows when the task is tried again)"
+                    ) from error
+                raise
+
+    def _begin(self, conn: Connection[Any], bound: Statement) -> None:
+        try:
+            run(conn, bound)
+        except psycopg.OperationalError as error:
+            raise self._unavailable(str(error).strip()) from error
 
     def run_all(self, works: list[Statement]) -> None:
         """Execute statements in one transaction."""
@@ -109,12 +117,29 @@ class Pool:
                 )
             return self._pool
 
+    def _why_none(self, pool: ConnectionPool[Connection[Any]], error: PoolTimeout) -> JobsyncError:
+        """Tell a pool that is lent out from a database that is away."""
+        stats = pool.get_stats()
+        if stats.get("pool_size", 0) < self._size or stats.get("pool_available", 0):
+            return self._unavailable(str(error))
+        return ConnectionsLent(
+            f"all {self._size} connections of this node are lent, and none came back within {self._wait_sec:g} s: "
+            "job.transaction() holds one for the time of its body; use fewer threads, or shorter bodies"
+        )
+
     def close(self) -> None:
         """Close all connections; those that are lent close when they come back."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close(timeout=1.0)
+
+
+def _has_spoken(conn: Connection[Any]) -> bool:
+    """Tell whether the server said something on an idle connection: nothing but good-bye comes unasked."""
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _is_away(error: psycopg.Error) -> bool:

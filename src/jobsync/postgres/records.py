@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence
-from jobsync.postgres.statement import Statement, call, statement
+from jobsync.postgres.statement import Statement, call, run, statement
 
 
 class Records:
@@ -68,3 +69,15 @@ class Records:
 def is_usable(conn: Connection[Any]) -> bool:
     """Tell whether the user left the connection open, in a transaction that can commit."""
     return not conn.closed and conn.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+
+
+def end_transaction(conn: Connection[Any], finish: Statement, text: str) -> str:
+    """Execute the last statement of a task's transaction and give its outcome."""
+    try:
+        outcome: str = run(conn, finish)[0][0]
+    except psycopg.Error as error:
+        raise JobsyncError(
+            f"the transaction of task {text!r} could not be ended, and nothing is written: {str(error).strip()} "
+            "(the server cuts off a body that idles for over 5 s; one that sets search_path must set it back)"
+        ) from error
+    return outcome

@@ -47,7 +47,8 @@ class Node:
         self.hands = InHand()
         self.callbacks = Callbacks(name)
         self._doorway = Doorway(settings)
-        self.pool: Pool = self._doorway.pool()
+        self.pool: Pool = self._doorway.record_pool()
+        self.transactions: Pool = self._doorway.transaction_pool()
         self._ledgers: list[Ledger] = []
         self.on_end: list[Callable[[], None]] = []
         self._timing = Timing.of(settings, session_lease_sec=None)
@@ -116,6 +117,7 @@ class Node:
         if self.engine.alive:
             clean = self.engine.leave(self._timing.handover_sec + LEAVE_MARGIN_SEC)
         self.callbacks.stop()
+        self.transactions.close()
         self.pool.close()
         self._doorway.release()
         return clean

@@ -8,8 +8,10 @@ from jobsync.postgres.pool import Pool
 from jobsync.postgres.reception import Place, place_of
 
 EMBEDDED = "embedded"
-POOL_SIZE = 8
-POOL_WAIT_SEC = 5.0
+TRANSACTIONS = 8  # Bodies of job.transaction() at one time.
+TRANSACTION_WAIT_SEC = 5.0
+RECORDERS = 2  # Claims of the application's threads, and the audits written behind.
+RECORD_WAIT_SEC = 2.0
 
 log = logging.getLogger("jobsync")
 
@@ -33,12 +35,21 @@ class Doorway:
             return self.place
         return place_of(self._settings, self._settings.session_dsn)
 
-    def pool(self) -> Pool:
-        """Make the pool for everything that may wait."""
+    def transaction_pool(self) -> Pool:
+        """Make the pool that is lent to the application."""
         return Pool(
             self.place.conninfo,
-            size=POOL_SIZE,
-            wait_sec=POOL_WAIT_SEC,
+            size=TRANSACTIONS,
+            wait_sec=TRANSACTION_WAIT_SEC,
+            unavailable=self.place.unavailable,
+        )
+
+    def record_pool(self) -> Pool:
+        """Make the pool for jobsync's own statements that may wait; no body of the application can use it up."""
+        return Pool(
+            self.place.conninfo,
+            size=RECORDERS,
+            wait_sec=RECORD_WAIT_SEC,
             unavailable=self.place.unavailable,
         )
 

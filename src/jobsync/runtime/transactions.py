@@ -11,8 +11,7 @@ from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
-from jobsync.postgres.records import Records, is_usable
-from jobsync.postgres.statement import run
+from jobsync.postgres.records import Records, end_transaction, is_usable
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
 
@@ -34,7 +33,7 @@ def owned_transaction(
         )
     node.hands.take(token)
     try:
-        with node.pool.transaction() as conn:
+        with node.transactions.transaction() as conn:
             yield conn
             if not is_usable(conn):
                 raise JobsyncError(
@@ -42,7 +41,8 @@ def owned_transaction(
                     "the block; leave commit and rollback to job.transaction"
                 )
             finish = records.finish(fence, token, text, ledger.day, ledger.run_name, repeat=repeat)
-            _refuse(run(conn, finish)[0][0], node.name, text, ledger)
+            outcome = end_transaction(conn, finish, text)
+            _refuse(outcome, node.name, text, ledger)
     finally:
         node.hands.put_back(token)
 

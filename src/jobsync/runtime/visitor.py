@@ -28,7 +28,7 @@ class Visitor:
         self.callbacks = Callbacks(name)
         self.engine = IdleEngine()
         self._doorway = Doorway(settings)
-        self.pool: Pool = self._doorway.pool()
+        self.pool: Pool = self._doorway.record_pool()
 
     def receive(self) -> date:
         """Visit the database: the schema stands afterwards; give its date."""
