@@ -18,6 +18,7 @@ BUILT_IN = {
     "NodeNameInUse": JobsyncError,
     "EnterTimeout": TimeoutError,
     "DatabaseUnavailable": ConnectionError,
+    "ConnectionsLent": TimeoutError,
     "SchemaError": JobsyncError,
     "OwnershipLost": JobsyncError,
     "AlreadyDone": JobsyncError,
