@@ -3,6 +3,9 @@
 Nothing here sleeps for a guessed time: `eventually` asks until it is so, and fails after its limit.
 """
 
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,3 +111,10 @@ def in_thread(work: Callable[[], object]) -> Iterator[threading.Thread]:
     assert not thread.is_alive(), "the work beside the body does not end"
     if errors:
         raise errors[0]
+
+
+def run_script(text: str, *args: str) -> "subprocess.Popen[str]":
+    """Start a program of one's own; its output is read by `communicate`."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(text), *args], stdout=subprocess.PIPE, text=True
+    )

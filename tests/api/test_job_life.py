@@ -11,7 +11,7 @@ import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, InvalidTaskId, Job, NodeNameInUse, NotRunning, Task
 from jobsync.runtime.clock import boot_sec
-from tests.api.jobs import TOKENS, eventually, in_thread, owned_by, query, settings, task_for_each_token
+from tests.api.jobs import TOKENS, eventually, in_thread, owned_by, query, run_script, settings, task_for_each_token
 from tests.servers import PrivateServer
 
 # --- what it says of itself ----------------------------------------------------------------------
@@ -193,12 +193,6 @@ def test_signal_handlers_are_given_back_after_the_job() -> None:
     with Job("a", coordination_config=None, handle_signals=True):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def run_script(text: str, *args: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-u", "-c", textwrap.dedent(text), *args], stdout=subprocess.PIPE, text=True
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

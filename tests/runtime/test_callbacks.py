@@ -27,7 +27,7 @@ def listener(recorder: Recorder) -> Listener:
 
 def started(made: Listener) -> Callbacks:
     callbacks = Callbacks("n")
-    callbacks.add(made, None, 0)
+    callbacks.add(made)
     return callbacks
 
 
@@ -201,7 +201,7 @@ def test_a_listener_that_joins_a_running_node_hears_first_of_all_that_is_held() 
     late = listener(recorder)
     callbacks = started(made)
     callbacks.tell(change(added=TokenSet.of([1, 2])))
-    callbacks.add(late, TokenSet.of([1, 2]), 1)
+    callbacks.add(late)
     callbacks.tell(change(TokenSet.of([1])))
     eventually(lambda: len(recorder.calls) == 4)
     assert recorder.calls[0] == ("added", frozenset({1, 2}))

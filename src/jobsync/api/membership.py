@@ -25,12 +25,14 @@ from jobsync.runtime.callbacks import Listener
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.lock_desk import LockDesk
 from jobsync.runtime.node import Node
+from jobsync.runtime.shared_nodes import NODES
 from jobsync.runtime.solo import SoloLedger, SoloNode
 from jobsync.runtime.visitor import Visitor
 
 log = logging.getLogger("jobsync")
 
 AnyNode: TypeAlias = Node | SoloNode | Visitor
+Day: TypeAlias = date  # For where a parameter is called `date`.
 Owns: TypeAlias = Callable[[Task | TaskId], bool]
 
 
@@ -78,7 +80,9 @@ class Membership:
         self._prefix = settings.prefix
         self._stop = threading.Event()
         self._lock = threading.RLock()
-        self._entered = False
+        self._entered = self._leaving = False
+        self._pid = 0
+        self._day: Day | None = None
         self._node: AnyNode | None = None
         self._ledger: Ledger | SoloLedger | None = None
         self._records = Records(self._prefix, node_name)
@@ -125,23 +129,28 @@ class Membership:
         node = self._node = SoloNode(self._name, self._standing_alone_with)
         self._ledger = SoloLedger(self._given_date or local_today())
         self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
-        node.callbacks.add(self._listener, None, 0)
+        node.callbacks.add(self._listener)
         node.enter()
 
     def _enter_fleet(self, settings: Settings) -> None:
-        node = self._node = Node(self._name, settings, environment=self._environment)
-        today = node.receive()
-        day = self._given_date or today
-        if self._run is not None:
-            day = self._enter_run(node, self._run)
-        ledger = self._ledger = self._new_ledger(node, day)
-        self._desk = LockDesk(node.pool, self._prefix, self._name)
-        self._register_own_locks(self._desk)
-        node.callbacks.add(self._listener, None, 0)
-        node.add_ledger(ledger)
-        node.on_end.append(self._stop.set)
-        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
-        node.enter(wait_sec=self._wait_sec)
+        with NODES.entering(self._name, settings, environment=self._environment) as (node, is_new):
+            self._node = node
+            today = node.receive()
+            day = self._given_date or today
+            if self._run is not None:
+                day = self._enter_run(node, self._run)
+            ledger = self._ledger = self._new_ledger(node, day)
+            self._desk = LockDesk(node.pool, self._prefix, self._name)
+            self._register_own_locks(self._desk)
+            if is_new:
+                # Its first assignment is this job's first call; whoever joins it later is told the sum at the end.
+                node.callbacks.add(self._listener)
+            node.add_ledger(ledger)
+            node.on_end.append(self._stop.set)
+            self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+            node.enter(wait_sec=self._wait_sec)
+            if not is_new:
+                node.callbacks.add(self._listener)
 
     def _register_own_locks(self, desk: LockDesk) -> None:
         """Clear and register in one change, before the node joins."""
@@ -213,11 +222,17 @@ class Membership:
                 if self._ledger is not None:
                     self._ledger.close(patience_sec=2.0)
             finally:
-                node.leave()
+                self._leave_node(node)
 
-    _leaving = False
-    _day: date | None = None
-    _pid = 0
+    def _leave_node(self, node: AnyNode) -> None:
+        if not isinstance(node, Node):
+            node.leave()
+            return
+        if isinstance(self._ledger, Ledger):
+            node.remove_ledger(self._ledger)
+        if self._stop.set in node.on_end:
+            node.on_end.remove(self._stop.set)
+        NODES.leave(node)
 
     def stop(self) -> None:
         """Ask the job to end, from any thread or signal handler: `tasks()` yields no more, `wait` returns True."""

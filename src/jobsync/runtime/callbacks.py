@@ -76,6 +76,20 @@ def takes_an_argument(function: Callable[..., object]) -> bool:
     )
 
 
+def _sum_of(so_far: Change | None, change: Change) -> Change | None:
+    """Add a change to the sum of all before it; None before the first assignment."""
+    if so_far is None and not is_assignment(change):
+        return None
+    held = TokenSet() if so_far is None else so_far.added
+    now = (held - change.removed) | change.added
+    return Change(TokenSet(), now, change.version, "shared node" if now else NOTHING_TO_OWN)
+
+
+def is_assignment(change: Change) -> bool:
+    """Tell whether a change can be the first that a listener hears of; the first assignment may be an empty one."""
+    return bool(change.added) or change.reason == NOTHING_TO_OWN
+
+
 class Callbacks:
     """Calls all listeners' functions, one change after the other. The thread starts with the first listener."""
 
@@ -87,9 +101,11 @@ class Callbacks:
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
         self._calling_since_sec: float | None = None
+        # The sum of all changes told: what a listener that comes late has missed.
+        self._so_far: Change | None = None
 
-    def add(self, listener: Listener, held: TokenSet | None, version: int) -> None:
-        """Add a listener; one that joins a running node (`held` not None) is told first of all that is held now."""
+    def add(self, listener: Listener) -> None:
+        """Add a listener; one that comes after the first assignment is told first of all that is held now."""
         with self._lock:
             self._listeners.append(listener)
             if listener.wants_anything and self._thread is None:
@@ -97,9 +113,9 @@ class Callbacks:
                     target=self._run, name=f"jobsync-callbacks-{self._node_name}", daemon=True
                 )
                 self._thread.start()
-        if held is not None and listener.wants_anything:
-            change = Change(TokenSet(), held, version, "shared node")
-            self._put(lambda: self._tell_one(listener, change))
+            missed = self._so_far
+            if missed is not None and listener.wants_anything:
+                self._put(lambda: self._tell_one(listener, missed))
 
     def remove(self, listener: Listener) -> None:
         """Call this listener no more; a call under way goes on."""
@@ -112,22 +128,23 @@ class Callbacks:
     def tell(self, change: Change, then: Callable[[], None] | None = None) -> None:
         """Queue a change for all listeners; `then` is called, on this thread or the callbacks', when all returned."""
         with self._lock:
+            self._so_far = _sum_of(self._so_far, change)
             idle = self._thread is None
             listeners = tuple(self._listeners)
-        if idle:
-            if then is not None:
-                then()
-            return
 
-        def work() -> None:
-            try:
-                for listener in listeners:
-                    self._tell_one(listener, change)
-            finally:
-                if then is not None:
-                    then()
+            def work() -> None:
+                try:
+                    for listener in listeners:
+                        self._tell_one(listener, change)
+                finally:
+                    if then is not None:
+                        then()
 
-        self._put(work)
+            if not idle:
+                # Queued under the lock, so that a listener that is added now misses nothing and is told nothing twice.
+                self._put(work)
+        if idle and then is not None:
+            then()
 
     def stop(self) -> None:
         """End the thread after what is queued; does not wait."""
@@ -151,9 +168,8 @@ class Callbacks:
             work()
 
     def _tell_one(self, listener: Listener, change: Change) -> None:
-        assigned = change.added or change.reason == NOTHING_TO_OWN
-        if not listener.wants_anything or (not listener.told and not assigned):
-            return  # Nothing comes before the first assignment, which may be an empty one.
+        if not listener.wants_anything or (not listener.told and not is_assignment(change)):
+            return
         listener.wait_for_body()
         first, listener.told = not listener.told, True
         if change.removed and not first:

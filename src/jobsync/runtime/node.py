@@ -69,14 +69,16 @@ class Node:
         return receive(self._doorway.place, self.settings.prefix)
 
     def enter(self, *, wait_sec: float | None) -> None:
-        """Join, and wait until enough nodes are live and this one has its first tokens, or gets none.
+        """Join unless it has, and wait until enough nodes are live and this one has its first tokens, or gets none.
 
-        Raises what keeps it out (NodeNameInUse, ConfigMismatch, DatabaseUnavailable), or EnterTimeout after leaving.
+        Raises what keeps it out (NodeNameInUse, ConfigMismatch, DatabaseUnavailable), or EnterTimeout: leaving is then
+        up to the caller.
         """
         began_sec = boot_sec()
-        for doubt in self.settings.doubts():
-            log.warning("node %r: %s", self.name, doubt)
-        self.engine.start()
+        if self.engine.never_started:
+            for doubt in self.settings.doubts():
+                log.warning("node %r: %s", self.name, doubt)
+            self.engine.start()
         limit_sec = self.settings.token_distribution_timeout_sec
         if wait_sec is not None:
             # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
@@ -89,7 +91,6 @@ class Node:
             raise self.engine.error
         if not settled:
             live, waited_sec = self.engine.standing.live, boot_sec() - began_sec
-            self.leave()
             raise EnterTimeout(self._why_not_ready(live, waited_sec, enough=enough))
 
     def _why_not_ready(self, live: int, waited_sec: float, *, enough: bool) -> str:
@@ -157,6 +158,11 @@ class Node:
             and self.callbacks.stuck_for_sec() < self._timing.handover_sec
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was in the fleet and is no more, or failed to enter."""
+        return not self.engine.never_started and not self.engine.alive
+
     def require_running(self) -> None:
         """Raise the reason when the engine has ended."""
         if self.engine.error is not None:
@@ -169,6 +175,10 @@ class Node:
     def add_ledger(self, ledger: Ledger) -> None:
         """Have a ledger written before any token is given up."""
         self._ledgers.append(ledger)
+
+    def remove_ledger(self, ledger: Ledger) -> None:
+        """Forget a ledger that is closed."""
+        self._ledgers = [other for other in self._ledgers if other is not ledger]
 
     def _drain(self, drain: m.Drain) -> None:
         """The application has let go when the callback returned, no body runs, and what was claimed is written."""
