@@ -16,7 +16,7 @@ from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
 from jobsync.runtime.solo import SoloLedger
-from jobsync.runtime.transactions import owned_transaction
+from jobsync.runtime.transactions import OwnedWork, owned_transaction
 
 log = logging.getLogger("jobsync")
 
@@ -64,6 +64,12 @@ class TaskMethods(Membership):
         Without a run the claim is written within 50 ms (a kill may lose it); in a run it is durable before this
         returns, and False when somebody else has or had it.
         """
+        claimed = self._claim_to_add(task)
+        if claimed:
+            self._added[as_task(task).text] = None
+        return claimed
+
+    def _claim_to_add(self, task: Task | TaskId) -> bool:
         text = as_task(task).text
         ledger = self._working()
         if not self.can_claim_task(task):
@@ -74,7 +80,6 @@ class TaskMethods(Membership):
         elif text not in ledger.claim_now([text]):
             log.debug("node %r: task %r is claimed or done by another node in run %r", self._name, text, self._run)
             return False
-        self._added[text] = None
         return True
 
     def set_claim(self, task: OneOrMany) -> list[TaskId]:
@@ -88,9 +93,17 @@ class TaskMethods(Membership):
 
         A database that is away gets them when it is back.
         """
-        ledger = self._recording()
-        texts, self._added = list(self._added), {}
+        self._recording()
+        self._audit(self._take_added())
+
+    def _take_added(self) -> list[str]:
+        # The dict is exchanged before it is read: what another thread adds meanwhile is in one of the two.
+        added, self._added = self._added, {}
+        return list(added)
+
+    def _audit(self, texts: list[str]) -> None:
         if texts:
+            ledger = self._recording()
             ledger.done(texts)
             ledger.flush()
 
@@ -164,6 +177,11 @@ class TaskMethods(Membership):
         Given a `Claim`, the transaction commits only under the epoch of that claim.
         Raises CoordinationDisabled for a job that stands alone.
         """
+        work = self._owned_work(task, repeat=repeat)
+        with self._outcome_noted(work.text), owned_transaction(work) as conn:
+            yield conn
+
+    def _owned_work(self, task: Task | TaskId | Claim, *, repeat: bool) -> OwnedWork:
         ledger = self._recording()
         node = self._running()
         if not isinstance(node, Node) or not isinstance(ledger, Ledger):
@@ -171,11 +189,13 @@ class TaskMethods(Membership):
         text = task.task.text if isinstance(task, Claim) else as_task(task).text
         token = self._token_of_text(text)
         fence = Fence(task.incarnation, task.epoch) if isinstance(task, Claim) else self._fence_of(text, token)
+        return OwnedWork(node, ledger, self._records, text=text, token=token, fence=fence, repeat=repeat)
+
+    @contextmanager
+    def _outcome_noted(self, text: str) -> Iterator[None]:
+        """Tell the loop that has the task in hand how its transaction ended."""
         try:
-            with owned_transaction(
-                node, ledger, self._records, text=text, token=token, fence=fence, repeat=repeat
-            ) as conn:
-                yield conn
+            yield
         except OwnershipLost:
             for loop in self._loops:
                 loop.note_lost(text)

@@ -7,12 +7,13 @@ that died while it lay idle (a restart of the server) is found out before it is 
 
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from jobsync.core.errors import ConnectionsLent, JobsyncError
@@ -20,6 +21,41 @@ from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
 IDLE_IN_TRANSACTION_MS = 5_000  # What holds a grant makes a fence of its node wait.
+IDLE_BOUND = Statement(
+    "select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{IDLE_IN_TRANSACTION_MS}ms",)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTerms:
+    """What a pool promises: whither, how many connections at most, how long it waits for one, how it says "away"."""
+
+    conninfo: str = field(repr=False)
+    size: int
+    wait_sec: float
+    unavailable: Callable[[str], JobsyncError]
+
+    def options(self) -> dict[str, Any]:
+        """Give the options of psycopg's pools, of either kind."""
+        return {
+            "kwargs": {"autocommit": True, "prepare_threshold": None},
+            "min_size": 0,
+            "max_size": self.size,
+            "max_idle": IDLE_CONNECTION_SEC,
+            "timeout": self.wait_sec,
+            "reconnect_timeout": self.wait_sec,
+            "num_workers": 1,
+            "name": "jobsync",
+        }
+
+    def why_none(self, stats: Mapping[str, int], error: PoolTimeout) -> JobsyncError:
+        """Tell a pool that is lent out from a database that is away."""
+        if stats.get("pool_size", 0) < self.size or stats.get("pool_available", 0):
+            return self.unavailable(str(error))
+        return ConnectionsLent(
+            f"all {self.size} connections of this node are lent, and none came back within {self.wait_sec:g} s: "
+            "job.transaction() holds one for the time of its body; use fewer bodies at a time, or shorter ones"
+        )
 
 
 class Pool:
@@ -42,12 +78,12 @@ class Pool:
         try:
             conn = pool.getconn()
             # The pool's own check would pause between one dead connection and the next.
-            while _has_spoken(conn):
+            while has_spoken(conn):
                 conn.close()
                 pool.putconn(conn)
                 conn = pool.getconn()
         except PoolTimeout as error:
-            raise self._why_none(pool, error) from error
+            raise self.terms.why_none(pool.get_stats(), error) from error
         try:
             yield conn
         finally:
@@ -58,24 +94,21 @@ class Pool:
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
         """Lend a connection in a transaction that may not idle for longer than `IDLE_IN_TRANSACTION_MS`."""
-        bound = "select set_config('idle_in_transaction_session_timeout', $1::text, true)"
         body_is_over = False
         with self.connection() as conn:
             try:
                 with conn.transaction():
-                    self._begin(conn, Statement(bound, (f"{IDLE_IN_TRANSACTION_MS}ms",)))
+                    self._begin(conn)
                     yield conn
                     body_is_over = True
             except psycopg.OperationalError as error:
-                if body_is_over and _is_away(error):
-                    raise self._unavailable(
-                        f"{str(error).strip()} (at COMMIT: whether it took place shows when the task is tried again)"
-                    ) from error
+                if body_is_over and is_away(error):
+                    raise self._unavailable(at_commit(error)) from error
                 raise
 
-    def _begin(self, conn: Connection[Any], bound: Statement) -> None:
+    def _begin(self, conn: Connection[Any]) -> None:
         try:
-            run(conn, bound)
+            run(conn, IDLE_BOUND)
         except psycopg.OperationalError as error:
             raise self._unavailable(str(error).strip()) from error
 
@@ -86,7 +119,7 @@ class Pool:
                 for work in works:
                     run(conn, work)
         except psycopg.Error as error:
-            if _is_away(error):
+            if is_away(error):
                 raise self._unavailable(str(error).strip()) from error
             raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
@@ -96,36 +129,20 @@ class Pool:
             with self.connection() as conn:
                 return run(conn, work)
         except psycopg.Error as error:
-            if _is_away(error):
+            if is_away(error):
                 raise self._unavailable(str(error).strip()) from error
             raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
     def _opened(self) -> ConnectionPool[Connection[Any]]:
         with self._lock:
             if self._pool is None:
-                self._pool = ConnectionPool(
-                    self._conninfo,
-                    kwargs={"autocommit": True, "prepare_threshold": None},
-                    min_size=0,
-                    max_size=self._size,
-                    max_idle=IDLE_CONNECTION_SEC,
-                    timeout=self._wait_sec,
-                    reconnect_timeout=self._wait_sec,
-                    num_workers=1,
-                    open=True,
-                    name="jobsync",
-                )
+                self._pool = ConnectionPool(self._conninfo, open=True, **self.terms.options())
             return self._pool
 
-    def _why_none(self, pool: ConnectionPool[Connection[Any]], error: PoolTimeout) -> JobsyncError:
-        """Tell a pool that is lent out from a database that is away."""
-        stats = pool.get_stats()
-        if stats.get("pool_size", 0) < self._size or stats.get("pool_available", 0):
-            return self._unavailable(str(error))
-        return ConnectionsLent(
-            f"all {self._size} connections of this node are lent, and none came back within {self._wait_sec:g} s: "
-            "job.transaction() holds one for the time of its body; use fewer threads, or shorter bodies"
-        )
+    @property
+    def terms(self) -> PoolTerms:
+        """What this pool promises; another to the same place can be made of it."""
+        return PoolTerms(self._conninfo, self._size, self._wait_sec, self._unavailable)
 
     def close(self) -> None:
         """Close all connections; those that are lent close when they come back."""
@@ -135,14 +152,19 @@ class Pool:
             pool.close(timeout=1.0)
 
 
-def _has_spoken(conn: Connection[Any]) -> bool:
+def has_spoken(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
     """Tell whether the server said something on an idle connection: nothing but good-bye comes unasked."""
     poller = select.poll()
     poller.register(conn.fileno(), select.POLLIN)
     return bool(poller.poll(0))
 
 
-def _is_away(error: psycopg.Error) -> bool:
+def at_commit(error: psycopg.Error) -> str:
+    """Say what a failed COMMIT leaves open."""
+    return f"{str(error).strip()} (at COMMIT: whether it took place shows when the task is tried again)"
+
+
+def is_away(error: psycopg.Error) -> bool:
     """Tell whether the server could not be reached or refuses service, as against refusing this statement."""
     if not isinstance(error, psycopg.OperationalError):
         return False

@@ -7,54 +7,84 @@ A hand-over of the token waits for the body, and a fence for the commit; both wa
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
 from jobsync.postgres.records import Records, end_transaction, is_usable
+from jobsync.postgres.statement import Statement
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
 
 
-@contextmanager
-def owned_transaction(
-    node: Node, ledger: Ledger, records: Records, *, text: str, token: int, fence: Fence | None, repeat: bool
-) -> Iterator[Any]:
-    """Lend a psycopg connection in a transaction that commits only with the task's audit.
+@dataclass(frozen=True, slots=True)
+class OwnedWork:
+    """One task's way through a transaction: what is decided before its body, and after.
 
     `fence` is the right under which the task was taken up; None: it is not this node's. A task in hand keeps its fence
     while its token is handed over, since the hand-over waits for the body: the database decides at the end.
-    Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
-    audited already and `repeat` is False; in both cases nothing is written.
     """
-    if fence is None:
-        raise OwnershipLost(
-            f"task {text!r} is not node {node.name!r}'s (token {token}): its owner does it; go on to the next"
+
+    node: Node
+    ledger: Ledger
+    records: Records
+    text: str
+    token: int
+    fence: Fence | None
+    repeat: bool
+
+    def required_fence(self) -> Fence:
+        """Give the right to do the task, or raise OwnershipLost before anything is begun."""
+        if self.fence is None:
+            raise OwnershipLost(
+                f"task {self.text!r} is not node {self.node.name!r}'s (token {self.token}): its owner does it; "
+                "go on to the next"
+            )
+        return self.fence
+
+    def finish(self, fence: Fence) -> Statement:
+        """Make the last statement before COMMIT; its outcome is for `require_done`."""
+        day, run_name = self.ledger.day, self.ledger.run_name
+        return self.records.finish(fence, self.token, self.text, day, run_name, repeat=self.repeat)
+
+    def over_too_soon(self) -> JobsyncError:
+        """Say that the body left no transaction to commit."""
+        return JobsyncError(
+            f"the transaction of task {self.text!r} is over: its connection was closed, committed or broken inside "
+            "the block; leave commit and rollback to job.transaction"
         )
-    node.hands.take(token)
+
+    def require_done(self, outcome: str) -> None:
+        """Raise what rolls the transaction back, unless the last statement said that the task is done by it."""
+        if outcome == "lost":
+            raise OwnershipLost(
+                f"task {self.text!r} was lost to another node while {self.node.name!r} worked on it: nothing is "
+                "written; its new owner does it"
+            )
+        if outcome == "already":
+            run_name = self.ledger.run_name
+            scope = f"in run {run_name!r}" if run_name is not None else f"for {self.ledger.day}"
+            raise AlreadyDone(
+                f"task {self.text!r} is done already {scope}: nothing is written; pass repeat=True for work that "
+                "repeats"
+            )
+
+
+@contextmanager
+def owned_transaction(work: OwnedWork) -> Iterator[Any]:
+    """Lend a psycopg connection in a transaction that commits only with the task's audit.
+
+    Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
+    audited already and may not repeat; in both cases nothing is written.
+    """
+    fence = work.required_fence()
+    work.node.hands.take(work.token)
     try:
-        with node.transactions.transaction() as conn:
+        with work.node.transactions.transaction() as conn:
             yield conn
             if not is_usable(conn):
-                raise JobsyncError(
-                    f"the transaction of task {text!r} is over: its connection was closed, committed or broken inside "
-                    "the block; leave commit and rollback to job.transaction"
-                )
-            finish = records.finish(fence, token, text, ledger.day, ledger.run_name, repeat=repeat)
-            outcome = end_transaction(conn, finish, text)
-            _refuse(outcome, node.name, text, ledger)
+                raise work.over_too_soon()
+            work.require_done(end_transaction(conn, work.finish(fence), work.text))
     finally:
-        node.hands.put_back(token)
-
-
-def _refuse(outcome: str, node: str, text: str, ledger: Ledger) -> None:
-    if outcome == "lost":
-        raise OwnershipLost(
-            f"task {text!r} was lost to another node while {node!r} worked on it: nothing is written; "
-            "its new owner does it"
-        )
-    if outcome == "already":
-        scope = f"in run {ledger.run_name!r}" if ledger.run_name is not None else f"for {ledger.day}"
-        raise AlreadyDone(
-            f"task {text!r} is done already {scope}: nothing is written; pass repeat=True for work that repeats"
-        )
+        work.node.hands.put_back(work.token)
