@@ -1,0 +1,72 @@
+"""The script for DBAs: it is what the program itself would do, and its grants are all that a worker needs."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from typer.testing import CliRunner
+
+from jobsync import CoordinationConfig, Job, SchemaError
+from jobsync.cli.app import app
+from sql.make_schema import script_text
+from tests.api.jobs import eventually
+from tests.sql.cluster import schema_dsn
+from tests.sql.statements import SQL_DIR
+
+SCRIPT = (SQL_DIR / "schema.sql").read_text(encoding="utf-8")
+GRANTS = re.findall(r"^-- (grant .*;)$", SCRIPT, re.MULTILINE)
+
+
+def test_the_script_is_up_to_date() -> None:
+    assert script_text() == SCRIPT, "run: python sql/make_schema.py"
+
+
+def test_the_script_is_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(app, ["migrate", "--print"]).output
+    assert printed.strip() in SCRIPT
+
+
+@pytest.fixture
+def worker_dsn(server_dsn: str, prefix: str) -> Iterator[str]:
+    """Run the script and its grants, and give a DSN for a role that may create nothing."""
+    dsn = schema_dsn(server_dsn, prefix)
+    role, schema = f"{prefix}worker", f"{prefix}app"
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(SCRIPT.encode())
+        conn.execute(sql.SQL("create role {} login password 'p'").format(sql.Identifier(role)))
+        for grant in GRANTS:
+            conn.execute(grant.replace("app_worker", role).replace("schema public", f"schema {schema}").encode())
+    yield make_conninfo(dsn, user=role, password="p")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role)))
+
+
+def test_a_role_without_create_can_do_everything_with_the_grants_listed(worker_dsn: str) -> None:
+    config = CoordinationConfig(dsn=worker_dsn, total_tokens=50, rebalance_check_interval_sec=0.2)
+    with Job("a", coordination_config=config, run="r") as a, Job("b", coordination_config=config, run="r") as b:
+        eventually(lambda: len(a.my_tokens) == len(b.my_tokens) == 25)
+        a.register_lock("pinned", "b", expires_in_days=1)
+        eventually(lambda: b.can_claim_task("pinned"))
+        with b.transaction("pinned") as conn:
+            conn.execute("select count(*) from sync_token")
+        mine = a.get_my_task_ids(range(50))
+        assert all(a.add_task(task) for task in mine)
+        a.write_audit()
+        with a.tasks(mine[:1]) as again:
+            assert list(again) == []
+        assert len(b.get_audit()) == len(mine) + 1
+        assert b.get_incomplete_tasks(older_than=timedelta(0)) == []
+        assert a.clear_locks_by_creator("a") == 1
+        b.stop()
+
+
+def test_without_the_grants_it_cannot(worker_dsn: str) -> None:
+    with psycopg.connect(worker_dsn, autocommit=True) as conn:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("create table more ()")
+    with pytest.raises(SchemaError, match="migrate"):
+        Job("a", coordination_config=CoordinationConfig(dsn=worker_dsn, appname="other_")).__enter__()
