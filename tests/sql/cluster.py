@@ -1,4 +1,4 @@
-"""A live fleet of three, in a schema of its own, so that SQL which is written with the prefix sync_ runs as it stands."""
+"""A live fleet of three, in a schema of its own, so that SQL with the prefix sync_ runs as it stands."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,6 +1,7 @@
 """The script for DBAs: it is what the program itself would do, and its grants are all that a worker needs."""
 
 import re
+import runpy
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -12,7 +13,6 @@ from typer.testing import CliRunner
 
 from jobsync import CoordinationConfig, Job, SchemaError
 from jobsync.cli.app import app
-from sql.make_schema import script_text
 from tests.api.jobs import eventually
 from tests.sql.cluster import schema_dsn
 from tests.sql.statements import SQL_DIR
@@ -22,7 +22,8 @@ GRANTS = re.findall(r"^-- (grant .*;)$", SCRIPT, re.MULTILINE)
 
 
 def test_the_script_is_up_to_date() -> None:
-    assert script_text() == SCRIPT, "run: python sql/make_schema.py"
+    generator = runpy.run_path(str(SQL_DIR / "make_schema.py"))
+    assert generator["script_text"]() == SCRIPT, "run: python sql/make_schema.py"
 
 
 def test_the_script_is_what_the_command_prints() -> None:
@@ -65,8 +66,7 @@ def test_a_role_without_create_can_do_everything_with_the_grants_listed(worker_d
 
 
 def test_without_the_grants_it_cannot(worker_dsn: str) -> None:
-    with psycopg.connect(worker_dsn, autocommit=True) as conn:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            conn.execute("create table more ()")
+    with psycopg.connect(worker_dsn, autocommit=True) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute("create table more ()")
     with pytest.raises(SchemaError, match="migrate"):
         Job("a", coordination_config=CoordinationConfig(dsn=worker_dsn, appname="other_")).__enter__()
