@@ -4,6 +4,9 @@ Model: the checkers see what the world sees, which is more than any member can: 
 every statement that the database carried out, everything that was told to the application. They take no part in
 any decision. The numbers are those of the protocol's list of invariants.
 
+The right to lead is judged like any token, wherever it stands in what is believed; what an application is told, or is
+shown, must never name it.
+
 A holding is judged for all instants at once: it stands from its publication until the owner's boot clock ends it,
 paused or not. Comparing at each publication with what all others then stand by covers every later instant as well.
 """
@@ -13,6 +16,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from jobsync.core import messages as m
+from jobsync.core.holding import Holding
+from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
 from jobsync.core.tokens import TokenSet
 from tests.core.world_database import State
 
@@ -72,11 +77,11 @@ class Checkers:
         """I1 at this and every later instant; I2."""
         if process.certain_until() <= at:
             return
-        mine = process.standing.holding.tokens
+        mine = believed(process.standing.holding)
         for other in others:
             if other is process or not other.alive or other.certain_until() <= at:
                 continue
-            both = mine & other.standing.holding.tokens
+            both = mine & believed(other.standing.holding)
             if both:
                 raise Violated(f"I1 at {at:.3f}: {process.name} and {other.name} both believe in {both}")
         self._within_grants(process, state, at)
@@ -85,13 +90,15 @@ class Checkers:
         if process.stranger or process.certain_until() <= at:
             return
         holding = process.standing.holding
-        extra = holding.tokens - state.held_by(process.name, holding.incarnation)
+        extra = believed(holding) - state.held_by(process.name, holding.incarnation)
         if extra:
             raise Violated(f"I2 at {at:.3f}: {process.name} believes in {extra} that the database does not grant")
 
     def told(self, process: "Process", change: m.Change) -> None:
-        """I10: nothing is removed that was not added, nothing added twice."""
+        """I10: nothing is removed that was not added, nothing added twice; the right to lead is never named."""
         seen = self._of(process)
+        if LEADERSHIP in change.removed | change.added or LEADERSHIP in process.standing.holding.tokens:
+            raise Violated(f"I10: {process.name} is told of the right to lead as of a token")
         if change.removed - seen.told:
             raise Violated(f"I10: {process.name} is told that {change.removed - seen.told} is removed, it had it not")
         if change.added & (seen.told - change.removed):
@@ -163,6 +170,12 @@ class Checkers:
                 raise Violated(f"I7: tokens {strangers} of others were freed by a statement on {name}")
 
 
+def believed(holding: Holding) -> TokenSet:
+    """Give all that is believed: what is shown, and the right to lead, which only the grants name."""
+    led = any(LEADERSHIP in grant.tokens for grant in holding.grants)
+    return holding.tokens | RIGHT_TO_LEAD if led else holding.tokens
+
+
 def _owners(state: State) -> dict[int, tuple[int, str]]:
     """Give (epoch, node) of every granted token."""
     owners: dict[int, tuple[int, str]] = {}
@@ -175,16 +188,22 @@ def _owners(state: State) -> dict[int, tuple[int, str]]:
 
 
 def converged(processes: list["Process"], state: State, total_tokens: int) -> str | None:
-    """I9: say what is not yet as the plan wants it; None when every token is held once, by its target."""
+    """I9: say what is not yet as the plan wants it.
+
+    None when every token is held once, by its target, and the oldest live node has the right to lead.
+    """
     alive = [p for p in processes if p.alive and p.standing.phase is m.Phase.LIVE]
     if len({p.name for p in alive}) != len(alive):
         return "two processes live under one name"
     planned = TokenSet.from_ranges([r for tokens in state.targets.values() for r in tokens.ranges])
-    if len(planned) != total_tokens:
-        return f"the plan covers {len(planned)} tokens"
+    if planned != TokenSet.span(LEADERSHIP, total_tokens):
+        return f"the plan covers {planned}"
+    leaders = [row.name for row in state.live()[:1]]
+    if [name for name, target in state.targets.items() if LEADERSHIP in target] != leaders:
+        return f"the plan does not let {leaders} lead alone"
     for process in alive:
         target = state.targets.get(process.name)
-        held = process.held_now()
+        held = process.believed_now()
         if target is None or held != target or state.held_by(process.name) != target:
             return f"{process.name} holds {held}, wants {target}"
     return None if {p.name for p in alive} == set(state.targets) else "the plan is for others"

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsync.core.belief import TOKEN_STATES, Belief
-from jobsync.core.holding import Grant
+from jobsync.core.holding import Fence, Grant
 from jobsync.core.leases import Instant, Lease
+from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
 from jobsync.core.tokens import TokenSet
 
 ALL, LOW, HIGH = TokenSet.span(0, 10), TokenSet.span(0, 5), TokenSet.span(5, 10)
@@ -93,6 +94,34 @@ def test_forgetting_leaves_nothing() -> None:
     assert not belief.tokens
     assert not belief.all_giving
     assert not belief.holding(1, with_session=False).tokens
+
+
+def test_the_right_to_lead_is_held_and_not_shown() -> None:
+    belief = believing(Grant(1, LOW | RIGHT_TO_LEAD))
+    belief.row = Lease(Instant(0, 0), 10)
+    holding = belief.holding(7, with_session=False)
+    assert (belief.tokens, holding.tokens) == (LOW | RIGHT_TO_LEAD, LOW)
+    assert holding.leads_under == Fence(7, 1)
+    belief.give(RIGHT_TO_LEAD, 0)
+    assert belief.holding(7, with_session=False).leads_under is None
+
+
+def test_readers_see_the_same_set_when_only_the_right_to_lead_changes() -> None:
+    belief = believing(Grant(1, LOW))
+    shown = belief.pool
+    belief.believe(Grant(2, RIGHT_TO_LEAD))
+    assert belief.pool is shown
+
+
+@given(before=st.booleans(), after=st.booleans(), row=tokens)
+def test_no_change_that_is_told_names_the_right_to_lead(before: bool, after: bool, row: TokenSet) -> None:
+    def belief() -> Belief:
+        return believing(Grant(1, LOW | RIGHT_TO_LEAD if before else LOW))
+
+    row = row | RIGHT_TO_LEAD if after else row
+    granted = (Grant(2, row),) if row else ()
+    told = [*belief().reconcile(granted), belief().reconcile_with_stranger(granted, 1.0), belief().drop()]
+    assert all(LEADERSHIP not in change for change in [*told, belief().forget()])
 
 
 def test_every_state_that_a_token_enters_is_in_the_table() -> None:

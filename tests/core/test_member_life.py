@@ -6,6 +6,7 @@ import pytest
 
 from jobsync.core import messages as m
 from jobsync.core.errors import ConfigMismatch, DatabaseUnavailable, NodeNameInUse
+from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.tokens import TokenSet
 from tests.core.world import Process, World
 
@@ -71,7 +72,7 @@ def test_a_leaving_node_keeps_its_tokens_until_its_successors_are_named() -> Non
     world, (_a, b) = fleet("a", "b")
     world.leave(b)
     world.run_until(lambda: not b.held_now(), within_sec=2)
-    assert world.db.state.targets == {"a": ALL}
+    assert world.db.state.targets == {"a": ALL | RIGHT_TO_LEAD}
 
 
 def test_tokens_of_a_leaving_node_have_a_new_owner_within_a_tenth_of_a_second() -> None:

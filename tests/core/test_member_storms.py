@@ -12,6 +12,7 @@ import pytest
 
 from jobsync.core import messages as m
 from jobsync.core.member import Member
+from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.tokens import TokenSet
 from tests.core.checkers import Violated
 from tests.core.world_database import Rules
@@ -90,6 +91,29 @@ class GivesUpTheRowFirst(_Republishing):
         return super().bend(effect)
 
 
+class KeepsTheRightToLead(_Republishing):
+    """What leads goes on believing while the right to lead is handed over."""
+
+    def bend(self, effect: m.Effect) -> list[m.Effect]:
+        if isinstance(effect, m.Drain) and effect.tokens == RIGHT_TO_LEAD and self.standing is not None:
+            self.extra = RIGHT_TO_LEAD
+            return [m.Publish(self.bent(self.standing)), effect]
+        return super().bend(effect)
+
+
+class PlansTwoLeaders(Member):
+    """The plan wants every node to lead: one of them waits for it for ever."""
+
+    def step(self, event: m.Event) -> list[m.Effect]:
+        return [self.bend(effect) for effect in super().step(event)]
+
+    def bend(self, effect: m.Effect) -> m.Effect:
+        if isinstance(effect, m.Ask) and isinstance(effect.question, m.SavePlan):
+            everybody = {node: tokens | RIGHT_TO_LEAD for node, tokens in effect.question.targets.items()}
+            return replace(effect, question=replace(effect.question, targets=everybody))
+        return effect
+
+
 def hearing(bend: Callable[[Any], Any]) -> type[Member]:
     """Make a member that hears answers bent."""
 
@@ -133,6 +157,11 @@ MUTATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "I1 I2",
         {"member": GivesUpTheRowFirst, "unchecked": frozenset({"I10"})},
     ),
+    "the right to lead is believed in while it is handed over": (
+        "I1 I2",
+        {"member": KeepsTheRightToLead, "unchecked": frozenset({"I10"})},
+    ),
+    "two are to lead": ("I9", {"member": PlansTwoLeaders}),
     "no bind number": ("I1 I2 I8", {"rules": Rules(compares_bind=False)}),
     "the end of a session is trusted": (
         "I1 I2",

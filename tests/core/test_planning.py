@@ -4,6 +4,7 @@ import pytest
 
 from jobsync.core.messages import PlanInputs
 from jobsync.core.planning import make_plan
+from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 
 ALL, LOW, HIGH = TokenSet.span(0, 10), TokenSet.span(0, 5), TokenSet.span(5, 10)
@@ -21,7 +22,7 @@ def inputs(
 
 
 def test_a_plan_that_fits_changes_nothing() -> None:
-    plan = make_plan(inputs(("a", "b"), {"a": LOW, "b": HIGH}))
+    plan = make_plan(inputs(("a", "b"), {"a": LOW | RIGHT_TO_LEAD, "b": HIGH}))
     assert (plan.changed, plan.tokens_moved, plan.moves) == ({}, 0, ())
 
 
@@ -34,7 +35,7 @@ def test_only_targets_that_change_are_written() -> None:
 
 def test_the_tokens_of_the_gone_go_to_the_living() -> None:
     plan = make_plan(inputs(("a",), {"a": LOW, "b": HIGH}, fenced=frozenset({"b"})))
-    assert plan.changed == {"a": ALL}
+    assert plan.changed == {"a": ALL | RIGHT_TO_LEAD}
     assert plan.moves == (("b", "a", HIGH),)
     assert (plan.nodes_before, plan.reason) == (2, "death")
 
@@ -73,6 +74,29 @@ def test_of_two_locks_on_one_token_the_first_registered_decides_and_the_other_is
 def test_two_locks_on_one_token_that_agree_are_no_conflict() -> None:
     plan = make_plan(inputs(("a", "b"), {}, locks=((3, "first", ("b",)), (3, "second", ("b",)))))
     assert plan.conflicts == ()
+
+
+def test_the_oldest_leads_alone_and_for_nothing() -> None:
+    plan = make_plan(inputs(("a", "b"), {"a": LOW, "b": HIGH | RIGHT_TO_LEAD}))
+    assert plan.changed == {"a": LOW | RIGHT_TO_LEAD, "b": HIGH}
+    assert (plan.tokens_moved, plan.moves) == (0, ())
+
+
+def test_the_right_to_lead_weighs_nothing_in_the_deal() -> None:
+    names = tuple("abcdefghijkl")  # more nodes than tokens
+    plan = make_plan(inputs(names, {}))
+    assert [len(pool_of(plan.changed[name])) for name in names] == [1] * 10 + [0] * 2
+    assert [name for name in names if LEADERSHIP in plan.changed[name]] == ["a"]
+    assert plan.tokens_moved == 10
+
+
+def test_the_successor_of_the_gone_leader_is_the_next_oldest() -> None:
+    plan = make_plan(
+        inputs(("b", "c"), {"a": LOW | RIGHT_TO_LEAD, "b": TokenSet.span(5, 7), "c": TokenSet.span(7, 10)})
+    )
+    assert plan.changed["b"] >= RIGHT_TO_LEAD
+    assert LEADERSHIP not in plan.changed.get("c", TokenSet())
+    assert all(LEADERSHIP not in tokens for _, _, tokens in plan.moves)
 
 
 def test_nobody_alive_leaves_nobody_planned() -> None:

@@ -23,7 +23,7 @@ from jobsync.core.leases import Instant
 from jobsync.core.member import Member
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
-from tests.core.checkers import Checkers, Violated, converged
+from tests.core.checkers import Checkers, Violated, believed, converged
 from tests.core.world_database import Database, Rules, State
 
 MakeEvent = Callable[[Instant], m.Event | None]
@@ -111,6 +111,11 @@ class Process:
         """Give what a reader is told at this instant."""
         certain = self.alive and self.standing.holding.certain_at(self.now())
         return self.standing.holding.tokens if certain else TokenSet()
+
+    def believed_now(self) -> TokenSet:
+        """Give what is held at this instant, the right to lead included."""
+        certain = self.alive and self.standing.holding.certain_at(self.now())
+        return believed(self.standing.holding) if certain else TokenSet()
 
     def kinds(self) -> list[m.FactKind]:
         """List the kinds of what was reported."""

@@ -15,6 +15,7 @@ from typing import assert_never
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant
+from jobsync.core.pool import LEADERSHIP
 from jobsync.core.tokens import TokenSet
 
 
@@ -245,7 +246,9 @@ class Database:
             elders=min(2, len(elders)),
             members=len(there),
             roster=f"{len(there)}:{sum(n.incarnation for n in there)}:{len(live)}",
-            plan_due=state.lock_version != state.planned_lock_version or {n.name for n in live} != set(state.targets),
+            plan_due=state.lock_version != state.planned_lock_version
+            or {n.name for n in live} != set(state.targets)
+            or (bool(live) and LEADERSHIP not in state.targets[live[0].name]),
             quarantined=state.quarantined,
             longest_lease_ms=max(n.row_lease_ms for n in there),
         )
@@ -327,7 +330,11 @@ class Database:
         state = self.state
         if self._current(q.me, "live") is None or state.plan_version != q.plan_version:
             return None
-        state.plan_version += q.tokens_moved > 0
+        another_leads = any(
+            LEADERSHIP in tokens and LEADERSHIP not in state.targets.get(node, TokenSet())
+            for node, tokens in q.targets.items()
+        )
+        state.plan_version += q.tokens_moved > 0 or another_leads
         state.planned_lock_version = q.lock_version
         state.targets = {node: t for node, t in state.targets.items() if node in q.nodes} | dict(q.targets)
         self.hints.append(m.Channel.PLAN)

@@ -20,6 +20,7 @@ from psycopg import Connection
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant
+from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.session import Done, Session, session_conninfo
@@ -42,9 +43,10 @@ def wait_until(condition: Callable[[], T], limit_sec: float = SOON_SEC) -> T:
 
 
 def tokens(text: str) -> TokenSet:
-    """Read tokens as they are written in tests: '0-9 20-29', both ends included."""
-    pieces = [piece.partition("-") for piece in text.split()]
-    return TokenSet.from_ranges((int(first), int(last or first) + 1) for first, _, last in pieces)
+    """Read tokens as they are written in tests: '0-9 20-29', both ends included; 'lead' is the right to lead."""
+    pieces = [piece.partition("-") for piece in text.split() if piece != "lead"]
+    pool = TokenSet.from_ranges((int(first), int(last or first) + 1) for first, _, last in pieces)
+    return pool | RIGHT_TO_LEAD if "lead" in text.split() else pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +220,8 @@ class Fleet:
             "nodes": inputs.nodes,
             "reason": "join",
             "nodes_before": len(inputs.targets),
-            "tokens_moved": sum(map(len, wanted.values())),
-            "moves": tuple((None, node, moved) for node, moved in wanted.items()),
+            "tokens_moved": sum(len(pool_of(moved)) for moved in wanted.values()),
+            "moves": tuple((None, node, pool_of(moved)) for node, moved in wanted.items()),
         } | given
         question = m.SavePlan(
             me=leader.who,

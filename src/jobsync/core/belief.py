@@ -11,12 +11,16 @@ A token on its way passes these states; the table is the whole truth about them:
 Belief is always within what the database grants: it grows after the acknowledgement and shrinks before the
 request. A hand-over that has begun completes even if the plan changes its mind: the token comes back under a
 new epoch.
+
+The right to lead passes the same states. `tokens` has it among the others; `pool`, and every change that a method
+gives for the application to be told of, leaves it out.
 """
 
 from dataclasses import dataclass
 
 from jobsync.core.holding import NOTHING, Grant, Holding
 from jobsync.core.leases import Instant, Lease
+from jobsync.core.pool import pool_of
 from jobsync.core.tokens import TokenSet
 
 TOKEN_STATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -44,6 +48,7 @@ class Belief:
     def __init__(self) -> None:
         self.grants: tuple[Grant, ...] = ()
         self.tokens = TokenSet()
+        self.pool = self.tokens
         self.giving: list[Giving] = []
         self.row: Lease | None = None
         self.session: Lease | None = None
@@ -61,7 +66,7 @@ class Belief:
             return NOTHING
         leases = [self.row] + ([self.session] if with_session and self.session is not None else [])
         return Holding(
-            tokens=self.tokens,
+            tokens=self.pool,
             grants=self.grants,
             boot_until_sec=min(lease.boot_until_sec for lease in leases),
             wall_until_sec=min(lease.wall_until_sec for lease in leases),
@@ -114,7 +119,7 @@ class Belief:
 
     def drop(self) -> TokenSet:
         """Believe nothing any more, at once; give what was believed."""
-        lost = self.tokens
+        lost = self.pool
         self._set(())
         return lost
 
@@ -130,14 +135,14 @@ class Belief:
 
         Used on the same server and timeline, where the row is the truth about an operation of unknown outcome.
         """
-        before = self.tokens
+        before = self.pool
         granted = _union(row)
         for giving in self.giving:
             giving.tokens &= granted
         self.giving = [giving for giving in self.giving if giving.tokens]
         outgoing = self.all_giving
         self._set(tuple(Grant(g.epoch, g.tokens - outgoing) for g in row if g.tokens - outgoing))
-        return before - self.tokens, self.tokens - before
+        return before - self.pool, self.pool - before
 
     def reconcile_with_stranger(self, row: tuple[Grant, ...], now_sec: float) -> TokenSet:
         """Take only what both the database and the belief know; return what was removed.
@@ -155,7 +160,7 @@ class Belief:
         if surplus:
             self._serial += 1
             self.giving.append(Giving(self._serial, surplus, now_sec, drained=True))
-        return before - self.tokens
+        return pool_of(before - self.tokens)
 
     def _remove(self, tokens: TokenSet) -> None:
         self._set(tuple(Grant(g.epoch, g.tokens - tokens) for g in self.grants if g.tokens - tokens))
@@ -163,6 +168,9 @@ class Belief:
     def _set(self, grants: tuple[Grant, ...]) -> None:
         self.grants = grants
         self.tokens = _union(grants)
+        pool = pool_of(self.tokens)
+        if pool != self.pool:  # Readers remember answers for as long as they see the same set.
+            self.pool = pool
 
 
 def _union(grants: tuple[Grant, ...]) -> TokenSet:

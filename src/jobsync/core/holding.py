@@ -8,6 +8,7 @@ that a process which was paused answers False at its first question after it wak
 from dataclasses import dataclass
 
 from jobsync.core.leases import Instant
+from jobsync.core.pool import LEADERSHIP
 from jobsync.core.tokens import TokenSet
 
 
@@ -29,7 +30,10 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Tokens believed in, and the clock readings beyond which the belief is not certain."""
+    """Tokens believed in, and the clock readings beyond which the belief is not certain.
+
+    `tokens` are those of the pool; the right to lead, where it is held, stands in `grants` alone.
+    """
 
     tokens: TokenSet
     grants: tuple[Grant, ...]
@@ -47,6 +51,11 @@ class Holding:
             if token in grant.tokens:
                 return Fence(self.incarnation, grant.epoch)
         return None
+
+    @property
+    def leads_under(self) -> Fence | None:
+        """The fence under which the right to lead is held, or None."""
+        return self.fence_of(LEADERSHIP)
 
 
 NOTHING = Holding(

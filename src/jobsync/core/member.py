@@ -25,6 +25,7 @@ from jobsync.core.leadership import Leadership
 from jobsync.core.leases import Instant, Lease
 from jobsync.core.messages import Fact, FactKind, Phase
 from jobsync.core.observer import Observer
+from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.retry import Retry
 from jobsync.core.settings import Settings, Timing, observer_wait_sec, session_lease_for
 from jobsync.core.tokens import TokenSet
@@ -80,6 +81,7 @@ class Member:
         # Ownership: what the plan wants, what is believed.
         self._belief = Belief()
         self._target: TokenSet | None = None
+        self._share = TokenSet()  # The target without the right to lead: what applications are told of.
         self._planned = False
         self._plan_version = -1
         self._told = False
@@ -135,12 +137,14 @@ class Member:
     def _give_up_on_time(self) -> None:
         for giving in self._belief.overdue(self._now.boot_sec - self._timing.handover_sec):
             giving.drained = True
-            self._say(
-                FactKind.HANDOVER_OVERDUE,
-                f"{len(giving.tokens)} tokens were not let go of within {self._timing.handover_sec:g} s and are handed "
-                "over all the same: keep on_tokens_removed and task bodies shorter, or raise handover_timeout_sec",
-                "warning",
+            what, remedy = f"{len(giving.tokens)} tokens were", "keep on_tokens_removed and task bodies shorter"
+            if giving.tokens == RIGHT_TO_LEAD:
+                what, remedy = "the right to lead was", "let bodies of job.leader() and singletons end on lead.lost"
+            text = (
+                f"{what} not let go of within {self._timing.handover_sec:g} s and handed over all the same: {remedy}, "
+                "or raise handover_timeout_sec"
             )
+            self._say(FactKind.HANDOVER_OVERDUE, text, "warning")
         offline = self._hello is None and self._departure.asked_sec is not None and not self._over
         if offline and (self.phase is Phase.NEW or self._departure.gives_up_offline(self._now.boot_sec)):
             self._finish(Phase.LEFT, None)
@@ -464,12 +468,12 @@ class Member:
         self._planned = reply.planned
         self._plan_version = reply.plan_version if reply.planned else -1
         if reply.target is not None:
-            self._target = reply.target
+            self._target, self._share = reply.target, pool_of(reply.target)
         if self.phase is Phase.LIVE:
             if came_or_went:
                 self._tell(TokenSet(), TokenSet(), "members changed")
             self._follow_target()
-            if self._target is not None and not self._target and not self._told:
+            if self._target is not None and not self._share and not self._told:
                 self._tell(TokenSet(), TokenSet(), m.NOTHING_TO_OWN)
 
     def _take_duty(self, *, on_duty: bool) -> None:
@@ -480,9 +484,7 @@ class Member:
     def _follow_target(self) -> None:
         if self._target is None or self._reread:
             return
-        surplus = self._belief.tokens - self._target
-        if surplus:
-            self._hand_over(surplus, self._change(surplus, TokenSet(), "rebalance"))
+        self._hand_over(self._belief.tokens - self._target, "rebalance")
         if self._wanted():
             self._grow_at_sec = min(self._grow_at_sec, self._now.boot_sec)
 
@@ -527,15 +529,21 @@ class Member:
             self._violation(f"the grant of epoch {grant.epoch} repeats tokens that are held, or its epoch did not grow")
             return
         self._belief.believe(grant)
-        self._say(FactKind.GRANTED, f"{len(grant.tokens)} tokens granted under epoch {grant.epoch}")
-        self._tell(TokenSet(), grant.tokens, "rebalance")
+        if LEADERSHIP in grant.tokens:
+            self._say(FactKind.LEADS, f"leads the fleet under epoch {grant.epoch}")
+        if added := pool_of(grant.tokens):
+            self._say(FactKind.GRANTED, f"{len(added)} tokens granted under epoch {grant.epoch}")
+            self._tell(TokenSet(), added, "rebalance")
 
     def _on_shrunk(self, question: m.Question) -> None:
         assert isinstance(question, m.Shrink)
         self._shrink_retry.succeeded()
         self._belief.shrunk(question.tokens)
         self._grow_at_sec = self._now.boot_sec
-        self._say(FactKind.GAVE_UP, f"{len(question.tokens)} tokens given up")
+        if LEADERSHIP in question.tokens:
+            self._say(FactKind.LEADS_NO_MORE, "the right to lead is given up")
+        if freed := pool_of(question.tokens):
+            self._say(FactKind.GAVE_UP, f"{len(freed)} tokens given up")
 
     def _on_fenced(self) -> None:
         if self.phase is Phase.LEAVING:
@@ -608,8 +616,7 @@ class Member:
                 return None
             case Step.HAND_OVER | Step.FINISH_HANDOVER:
                 self._departure.shed()
-                if self._belief.tokens:
-                    self._hand_over(self._belief.tokens, None)
+                self._hand_over(self._belief.tokens, None)
         return self._shrink_question(me) if self._belief.giving else m.Leave(me)
 
     def _shrink_question(self, me: m.Identity) -> m.Question | None:
@@ -660,7 +667,8 @@ class Member:
         return None
 
     def _beat_question(self, me: m.Identity) -> m.Question:
-        settled = self._target is not None and self._target == self._belief.tokens and not self._belief.giving
+        has_its_share = self._target is not None and self._share == self._belief.pool
+        settled = has_its_share and not pool_of(self._belief.all_giving)
         return m.Beat(
             me=me,
             applied_version=self._plan_version if settled else 0,
@@ -670,10 +678,20 @@ class Member:
 
     # --- telling -----------------------------------------------------------------------------
 
-    def _hand_over(self, tokens: TokenSet, change: m.Change | None) -> None:
-        giving = self._belief.give(tokens, self._now.boot_sec)
-        self._publish()
-        self._out.append(m.Drain(giving.serial, tokens, change))
+    def _hand_over(self, tokens: TokenSet, reason: str | None) -> None:
+        """Begin to hand over; without a reason no callback is called, as at exit.
+
+        The right to lead goes apart: work on tasks must not wait for whatever leads.
+        """
+        self._give(pool_of(tokens), reason)
+        self._give(tokens & RIGHT_TO_LEAD, None)
+
+    def _give(self, tokens: TokenSet, reason: str | None) -> None:
+        if tokens:
+            giving = self._belief.give(tokens, self._now.boot_sec)
+            self._publish()
+            change = None if reason is None else self._change(tokens, TokenSet(), reason)
+            self._out.append(m.Drain(giving.serial, tokens, change))
 
     def _change(self, removed: TokenSet, added: TokenSet, reason: str) -> m.Change:
         return m.Change(removed, added, max(self._plan_version, 0), reason)
@@ -728,9 +746,9 @@ class Member:
             connected=self._hello is not None,
             settled=self.phase is Phase.LIVE
             and self._target is not None
-            and bool(self._belief.tokens or not self._target),
+            and bool(self._belief.pool or not self._share),
             plan_version=max(self._plan_version, 0),
-            target=self._target,
+            target=None if self._target is None else self._share,
             leader=self._leadership.leader,
             live=self._live,
             last_reply=self._last_reply,

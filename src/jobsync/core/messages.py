@@ -536,7 +536,7 @@ class Tell:
 class Drain:
     """Let the application go of tokens that it may no longer use; answer with `Drained(serial)`.
 
-    `change` is None at exit, where no callback is called.
+    `change` is None where no callback is called: at exit, and for the right to lead.
     """
 
     serial: int
@@ -557,6 +557,8 @@ class FactKind(Enum):
     FENCED_OTHER = "fenced_other"
     GRANTED = "granted"
     GAVE_UP = "gave_up"
+    LEADS = "leads"
+    LEADS_NO_MORE = "leads_no_more"
     HANDOVER_OVERDUE = "handover_overdue"
     PLANNED = "planned"
     LOCKS_UNMATCHED = "locks_unmatched"

@@ -3,6 +3,9 @@
 The plan is a wish: it says who should own what, and grants nothing. A stale leader, or two leaders at once, can
 therefore only waste work, never double ownership. Among several locks whose tasks hash to one token the first
 registered decides.
+
+The right to lead is wanted for the oldest live node, and dealt apart from the pool: it counts in nobody's share and in
+no move.
 """
 
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from jobsync.core.assignment import deal, moves
 from jobsync.core.messages import PlanInputs
 from jobsync.core.pins import Pin
+from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 
 
@@ -28,11 +32,13 @@ class Plan:
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
-    """Deal all tokens to the live nodes: pins first, then even, moving as few as possible."""
+    """Deal all tokens to the live nodes: pins first, then even, moving as few as possible. The oldest leads."""
     pins, conflicts = _pins_of(inputs)
-    dealt = deal(inputs.total_tokens, inputs.nodes, inputs.targets, list(pins.values()))
-    changed = {node: tokens for node, tokens in dealt.targets.items() if inputs.targets.get(node) != tokens}
-    moved = tuple((move.source, move.target, move.tokens) for move in moves(inputs.targets, dealt.targets))
+    shares = {node: pool_of(tokens) for node, tokens in inputs.targets.items()}
+    dealt = deal(inputs.total_tokens, inputs.nodes, shares, list(pins.values()))
+    targets = dealt.targets | {node: dealt.targets[node] | RIGHT_TO_LEAD for node in inputs.nodes[:1]}
+    changed = {node: tokens for node, tokens in targets.items() if inputs.targets.get(node) != tokens}
+    moved = tuple((move.source, move.target, move.tokens) for move in moves(shares, dealt.targets))
     task_of = {pin.token: task for task, pin in pins.items()}
     return Plan(
         nodes=inputs.nodes,

@@ -4,7 +4,7 @@
 --   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
 --   roster     changes whenever a member comes or goes
---   plan_due   the plan does not fit the members or the locks (expired locks are looked for only when _check)
+--   plan_due   the plan does not fit the members, the leader or the locks (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
                                      _check boolean)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
@@ -48,6 +48,9 @@ begin
                    and not exists (select from sync_target t where t.node = n.name))
         or exists (select from sync_target t
                    where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
+        -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
+        or (leader is not null
+            and not exists (select from sync_target t where t.node = sync_beat.leader and t.tokens @> -1))
         or (_check and exists (select from sync_lock l where l.expires_at <= clock_timestamp()));
     return next;
 end $$;

@@ -9,6 +9,7 @@ language plpgsql as $$
 declare
     version bigint;
     swept integer := 0;
+    another_leads boolean;
 begin
     -- A plan grants nothing: one that a crash loses is made again. The grants that follow it flush it with themselves.
     perform set_config('synchronous_commit', 'off', true);
@@ -22,8 +23,13 @@ begin
         delete from sync_lock l where l.expires_at <= _began_at;
         swept := 1;  -- the sweep itself raised lock_version by one, and this plan has taken it into account
     end if;
+    -- The right to lead, token -1, is none of the tokens that are counted, but who gains or loses it must hear of it.
+    another_leads := exists (
+        select from jsonb_each_text(_targets) e
+        where e.value::int4multirange @> -1
+          and not exists (select from sync_target t where t.node = e.key and t.tokens @> -1));
     update sync_meta m set
-        plan_version = m.plan_version + (_tokens_moved > 0)::int,
+        plan_version = m.plan_version + (_tokens_moved > 0 or another_leads)::int,
         planned_lock_version = _lock_version + swept
     where m.plan_version = _plan_version
     returning m.plan_version into version;

@@ -64,11 +64,12 @@ create table sync_target (
     plan_version bigint not null
 );
 
+-- The right to lead is granted as token -1, below the pool; people see the pool.
 create view sync_token as
 select t as token_id, g.node, g.assigned_at, n.applied_version as version, g.epoch
 from sync_grant g
 join sync_node n on n.name = g.node
-cross join lateral unnest(g.tokens) r
+cross join lateral unnest(g.tokens - '{[-1,0)}') r
 cross join lateral generate_series(lower(r), upper(r) - 1) t;
 
 create table sync_lock (
