@@ -10,6 +10,7 @@
 """
 
 from jobsync.api.claim import Claim
+from jobsync.api.compat import config
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.job import Job
 from jobsync.api.status import JobStatus
@@ -58,5 +59,6 @@ __all__ = [
     "SchemaError",
     "Task",
     "TokenSet",
+    "config",
     "recommended_tokens",
 ]

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobsync.api.config import FROM_ENVIRONMENT, CoordinationConfig, environment_config, resolve
-from jobsync.core.errors import InvalidSettings
+import jobsync
+from jobsync import Job
+from jobsync.api.compat import EnvironmentConfig, told_apart, with_config
+from jobsync.api.config import FROM_ENVIRONMENT, CoordinationConfig, Resolved
+from jobsync.api.config import resolve as resolve_layers
+from jobsync.core.errors import InvalidArgument, InvalidSettings
 from jobsync.core.settings import VARIABLES, Settings
 
 NO_VARIABLES: dict[str, str] = {}
@@ -20,10 +24,18 @@ def config_of(*, coordination: object = None, sql: object = None) -> SimpleNames
     return SimpleNamespace(sync=SimpleNamespace(**{name: each for name, each in sections.items() if each is not None}))
 
 
+def resolve(coordination_config: Any, config: object, environ: dict[str, str]) -> Resolved:
+    return resolve_layers(with_config(coordination_config, config), environ)
+
+
+def stands_alone(coordination_config: Any, config: object, environ: dict[str, str]) -> bool:
+    return not resolve(coordination_config, config, environ).coordinated
+
+
 def settled(coordination_config: Any, config: object = None, environ: dict[str, str] = NO_VARIABLES) -> Settings:
-    settings = resolve(coordination_config, config, environ)
-    assert settings is not None, "the job would stand alone"
-    return settings
+    resolved = resolve(coordination_config, config, environ)
+    assert resolved.coordinated, "the job would stand alone"
+    return resolved.settings
 
 
 # --- CoordinationConfig --------------------------------------------------------------------------
@@ -57,11 +69,11 @@ def test_from_env_names_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_coordination_config_of_none_stands_alone_whatever_else_says() -> None:
-    assert resolve(None, config_of(sql=SimpleNamespace(host="db")), {"SYNC_SQL_HOST": "db"}) is None
+    assert stands_alone(None, config_of(sql=SimpleNamespace(host="db")), {"SYNC_SQL_HOST": "db"})
 
 
 def test_with_nothing_configured_a_job_stands_alone() -> None:
-    assert resolve(FROM_ENVIRONMENT, None, {"PATH": "/bin", "SYNC_SQL_HOST": ""}) is None
+    assert stands_alone(FROM_ENVIRONMENT, None, {"PATH": "/bin", "SYNC_SQL_HOST": ""})
 
 
 def test_a_config_object_alone_asks_for_coordination() -> None:
@@ -85,7 +97,7 @@ def test_a_variable_alone_asks_for_coordination(variable: str, text: str) -> Non
 def test_a_job_that_is_not_enabled_after_the_merge_stands_alone(
     coordination_config: Any, config: object, environ: dict[str, str]
 ) -> None:
-    assert resolve(coordination_config, config, environ) is None
+    assert stands_alone(coordination_config, config, environ)
 
 
 def test_enabled_given_in_code_wins_over_a_variable_that_disables() -> None:
@@ -100,7 +112,7 @@ def test_a_coordination_config_of_another_type_is_refused(wrong: Any) -> None:
 
 def test_the_refusal_of_a_dsn_in_its_place_does_not_quote_it() -> None:
     with pytest.raises(InvalidSettings) as caught:
-        resolve("postgresql://me:Zebra@db", None, {})  # type: ignore[arg-type]
+        resolve("postgresql://me:Zebra@db", None, {})
     assert "Zebra" not in str(caught.value)
 
 
@@ -253,11 +265,31 @@ def test_equal_sources_settle_to_equal_settings() -> None:
     assert settled(*sources) == settled(*sources)
 
 
+@pytest.mark.parametrize("wrong", ["prod", b"prod", 5, True, ["host"], ("host",), {"host"}])
+def test_what_can_be_no_config_object_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidArgument, match="config is a"):
+        told_apart("production", wrong)
+
+
+def test_a_config_object_may_take_the_place_of_the_environment_but_not_beside_another() -> None:
+    config = config_of()
+    assert told_apart(config, None) == (None, config)
+    assert told_apart("production", config) == ("production", config)
+    with pytest.raises(InvalidArgument, match="name of an environment"):
+        told_apart(config, config)
+
+
+def test_a_job_alone_has_the_numbers_of_its_config_object() -> None:
+    config = config_of(coordination=SimpleNamespace(enabled=False, total_tokens=50))
+    with Job("w1", config) as job:
+        assert len(job.my_tokens) == 50
+
+
 # --- the environment as a config object ----------------------------------------------------------
 
 
 def test_the_environments_config_has_the_shape_of_the_guide() -> None:
-    config = environment_config({"SYNC_SQL_HOST": "db", "SYNC_SQL_DATABASE": "jobs", "SYNC_SQL_USERNAME": "me"})
+    config = EnvironmentConfig({"SYNC_SQL_HOST": "db", "SYNC_SQL_DATABASE": "jobs", "SYNC_SQL_USERNAME": "me"})
     assert config.sync.sql.host == "db"
     assert config.sync.sql.database == config.sync.sql.dbname == "jobs"
     assert config.sync.sql.username == config.sync.sql.user == "me"
@@ -267,7 +299,7 @@ def test_the_environments_config_has_the_shape_of_the_guide() -> None:
 
 
 def test_the_environment_is_read_when_asked_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = environment_config()
+    config = jobsync.config
     monkeypatch.setenv("SYNC_SQL_HOST", "first")
     assert config.sync.sql.host == "first"
     monkeypatch.setenv("SYNC_SQL_HOST", "second")
@@ -276,15 +308,15 @@ def test_the_environment_is_read_when_asked_and_not_before(monkeypatch: pytest.M
 
 def test_the_environments_config_gives_only_what_variables_give() -> None:
     environ = {"SYNC_DSN": "host=db", "SYNC_TOTAL_TOKENS": "500"}
-    assert settled(FROM_ENVIRONMENT, environment_config(environ), environ).given == {"dsn", "total_tokens"}
+    assert settled(FROM_ENVIRONMENT, EnvironmentConfig(environ), environ).given == {"dsn", "total_tokens"}
 
 
 def test_the_environments_config_asks_for_coordination_even_when_no_variable_is_set() -> None:
-    assert settled(FROM_ENVIRONMENT, environment_config({})) == Settings()
+    assert settled(FROM_ENVIRONMENT, EnvironmentConfig({})) == Settings()
 
 
 def test_a_setting_that_does_not_exist_is_no_attribute() -> None:
-    config = environment_config({})
+    config = EnvironmentConfig({})
     assert not hasattr(config.sync.sql, "total_tokens")
     with pytest.raises(AttributeError, match="no setting 'heartbeat'"):
         _ = config.sync.coordination.heartbeat
@@ -292,23 +324,23 @@ def test_a_setting_that_does_not_exist_is_no_attribute() -> None:
 
 @pytest.mark.parametrize("attribute", ["host", "more"])
 def test_the_environments_config_is_read_only(attribute: str) -> None:
-    config = environment_config({})
+    config = EnvironmentConfig({})
     with pytest.raises(AttributeError):
         setattr(config.sync.sql, attribute, "db")
 
 
 def test_the_environments_config_survives_a_copy() -> None:
-    config = environment_config({"SYNC_SQL_HOST": "db"})
+    config = EnvironmentConfig({"SYNC_SQL_HOST": "db"})
     assert copy.deepcopy(config).sync.sql.host == "db"
     assert copy.deepcopy(config.sync).sql.host == "db"
 
 
 def test_the_environments_config_lists_its_settings() -> None:
-    assert {"host", "database", "password"} <= set(dir(environment_config({}).sync.sql))
+    assert {"host", "database", "password"} <= set(dir(EnvironmentConfig({}).sync.sql))
 
 
 def test_the_environments_config_shows_no_password() -> None:
-    config = environment_config({"SYNC_SQL_PASSWORD": "Zebra", "SYNC_DSN": "password=Zebra", "SYNC_SQL_HOST": "db"})
+    config = EnvironmentConfig({"SYNC_SQL_PASSWORD": "Zebra", "SYNC_DSN": "password=Zebra", "SYNC_SQL_HOST": "db"})
     for shown in (repr(config), str(config.sync), f"{config.sync.sql}", repr(config.sync.coordination)):
         assert "Zebra" not in shown
         assert "host='db'" in shown

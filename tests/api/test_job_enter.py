@@ -49,9 +49,9 @@ def test_the_third_position_is_a_config_and_gives_the_settings(server_dsn: str, 
         assert job.tables["Node"] == f"{prefix}node"
 
 
-def test_an_environment_that_is_no_text_is_refused_at_the_call(server_dsn: str, prefix: str) -> None:
+def test_an_environment_that_is_no_text_is_refused_at_the_call() -> None:
     with pytest.raises(InvalidArgument, match="environment"):
-        Job("w1", settings(server_dsn, prefix))  # type: ignore[arg-type]
+        Job("w1", 5)  # type: ignore[arg-type]
 
 
 def test_coordination_config_by_name_gives_the_settings(server_dsn: str, prefix: str) -> None:

@@ -6,20 +6,22 @@ off or fenced answers no. Not promised: that the answer still holds an instant l
 effects in the database there is `transaction`, which decides by locks and not by clocks.
 """
 
+from jobsync.api.compat import OlderForms
 from jobsync.api.lock_methods import LockMethods
-from jobsync.api.status_methods import StatusMethods
 from jobsync.api.task_methods import TaskMethods
 
 
-class Job(StatusMethods, TaskMethods, LockMethods):
+class Job(OlderForms, TaskMethods, LockMethods):
     """One node in one process: registers, owns tokens, works on the tasks that hash to them, hands over, leaves.
 
     `node_name` must be unique among the live nodes of a fleet. `environment` is a label for logs. `coordination_config`
-    gives the settings; None makes the job stand alone; omitted, `config` and the environment decide.
+    gives the settings; None makes the job stand alone; omitted, `config` and the environment decide. `config` is an
+    object, a module or a mapping of the older shape (`config.sync.sql.host`); it may also be the second argument.
     `date` (date, datetime or ISO text) is the day worked for, by default the database's date at enter. `wait_on_enter`
     None waits only until the node has its first tokens; a number of seconds is a grace period, waited in full.
     `run` names a batch within which each task is done once. `observer` joins nothing and only looks.
-    `handle_signals` turns SIGTERM and SIGINT into `stop()` while the job is entered in the main thread.
+    `handle_signals=True` turns SIGTERM and SIGINT into `stop()` while the job is entered in the main thread. Where a
+    `config` was given and nobody handles SIGTERM, it raises SystemExit there by default, so that `with` unwinds.
 
     `on_tokens_added(set)`, `on_tokens_removed(set)` and `on_rebalance()` (or `on_rebalance(event)`) are called on one
     background thread, never two at once, removed before added. `lock_provider(job)` runs once, before the node

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from jobsync.api.checks import checked_name, checked_wait
-from jobsync.api.config import FROM_ENVIRONMENT, Unset, resolve
+from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.signals import StopSignals
 from jobsync.api.task_date import date_of, local_today
 from jobsync.api.tasks_loop import TaskLoop
@@ -43,9 +43,8 @@ class Membership:
         self,
         node_name: str,
         environment: str | None = None,
-        config: object = None,
         *,
-        coordination_config: Settings | Unset | None = FROM_ENVIRONMENT,
+        coordination_config: SettingsSource = FROM_ENVIRONMENT,
         date: "date | datetime | str | None" = None,
         wait_on_enter: float | None = None,
         lock_provider: Callable[[Any], object] | None = None,
@@ -60,7 +59,8 @@ class Membership:
         self._name = checked_name("node_name", node_name)
         self._run = None if run is None else checked_name("run", run)
         self._environment = None if environment is None else checked_name("environment", environment)
-        self._settings = resolve(coordination_config, config, os.environ)
+        resolved = resolve(coordination_config, os.environ)
+        self._settings = resolved.settings if resolved.coordinated else None
         self._given_date = date_of(date)
         self._wait_sec = checked_wait(wait_on_enter)
         self._lock_provider = lock_provider
@@ -69,8 +69,7 @@ class Membership:
         self._is_observer = observer
         self._listener = Listener(node_name, on_tokens_added, on_tokens_removed, on_rebalance)
         self._signals = StopSignals(self.stop) if handle_signals else None
-        given = coordination_config if isinstance(coordination_config, Settings) else Settings()
-        settings = self._standing_alone_with = self._settings or given
+        settings = self._standing_alone_with = resolved.settings
         hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
         self._hash_function = hash_function
         self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
@@ -252,8 +251,8 @@ class Membership:
     # --- helpers -------------------------------------------------------------------------------
 
     def _touch(self) -> None:
-        """The body has begun to use the job: the first callback may come."""
-        if not self._body_began:
+        """The body has begun to use the job: the first callback may come. What `lock_provider` does is not the body."""
+        if not self._body_began and self._listener.entered.is_set():
             self._body_began = True
             self._listener.body_began.set()
 

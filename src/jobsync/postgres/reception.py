@@ -61,14 +61,18 @@ def place_of(settings: Settings, dsn: str | None) -> Place:
     return Place(make_conninfo("", **given), shown, secrets)
 
 
-@contextmanager
-def visiting(place: Place) -> Iterator[Connection[Any]]:
+def connect(place: Place) -> Connection[Any]:
     """Open one autocommit connection; what goes wrong in reaching the server is a DatabaseUnavailable."""
     try:
-        conn = psycopg.connect(place.conninfo, autocommit=True, prepare_threshold=None)
+        return psycopg.connect(place.conninfo, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise place.unavailable(str(error)) from None
-    with conn:
+
+
+@contextmanager
+def visiting(place: Place) -> Iterator[Connection[Any]]:
+    """Open one autocommit connection for a while."""
+    with connect(place) as conn:
         yield conn
 
 
