@@ -23,7 +23,7 @@ from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.reception import receive
 from jobsync.postgres.session import session_conninfo
 from jobsync.runtime.callbacks import Callbacks
-from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.clock import PACE, boot_sec
 from jobsync.runtime.engine import Engine, Hooks
 from jobsync.runtime.hands import InHand, Latch
 from jobsync.runtime.ledger import Ledger
@@ -82,6 +82,7 @@ class Node:
         limit_sec = self.settings.token_distribution_timeout_sec
         if wait_sec is not None:
             # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
+            wait_sec = PACE.lasting_sec(wait_sec)
             self.engine.wait_until(lambda _: False, wait_sec)
             limit_sec = max(limit_sec, wait_sec + MARGIN_SEC)
         # Seen once is enough: a node that waits for its tokens need not see the others stay.
