@@ -212,6 +212,22 @@ def test_a_wait_in_seconds_is_waited_in_full(server_dsn: str, prefix: str) -> No
         assert boot_sec() - began_sec >= 0.7
 
 
+@pytest.mark.parametrize("given", [{"wait_on_enter": 60.0}, {}])
+def test_a_stop_ends_the_wait_of_entering(server_dsn: str, prefix: str, given: dict[str, float]) -> None:
+    job = Job("w1", coordination_config=settings(server_dsn, prefix, minimum_nodes=2), **given)  # type: ignore[arg-type]
+    began_sec = boot_sec()
+
+    def stop_it() -> None:
+        eventually(lambda: tables_with(server_dsn, f"{prefix}node") and names_in(server_dsn, prefix) == ["w1"])
+        job.stop()
+
+    with in_thread(stop_it), job:
+        assert job.wait(0)
+        assert list(job.tasks(["x"])) == []
+    assert boot_sec() - began_sec < 20
+    assert names_in(server_dsn, prefix) == []
+
+
 def test_too_few_nodes_end_the_wait_with_both_counts(server_dsn: str, prefix: str) -> None:
     given = settings(server_dsn, prefix, minimum_nodes=3, token_distribution_timeout_sec=0.6)
     with pytest.raises(EnterTimeout, match=r"for 3 live nodes and saw 1"):
@@ -354,6 +370,15 @@ def test_a_date_may_be_given_in_three_forms(server_dsn: str, prefix: str, given:
 
 
 # --- a database that is not there ----------------------------------------------------------------
+
+
+def test_a_date_other_than_the_runs_has_no_effect_and_a_warning_says_so(
+    server_dsn: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for day in ("2024-02-29", "2024-03-01"):
+        with Job("w1", coordination_config=settings(server_dsn, prefix), run="leap", date=day) as job:
+            assert str(job.date) == "2024-02-29"
+    assert "the given date 2024-03-01 has no effect" in caplog.text
 
 
 def test_no_server_is_told_by_host_port_and_database(prefix: str) -> None:

@@ -180,6 +180,17 @@ def test_one_bad_lock_in_the_middle_of_many_stores_none(job: Job, bad: Any) -> N
     assert job.list_locks() == []
 
 
+@pytest.mark.parametrize("locks", [None, 7, "a text"])
+def test_what_is_no_list_of_locks_is_refused(job: Job, locks: Any) -> None:
+    with pytest.raises(InvalidArgument, match="give \\(task id, patterns, reason\\) for each task"):
+        job.register_locks_bulk(locks)
+
+
+def test_a_pattern_that_like_would_refuse_is_told_with_its_task(job: Job) -> None:
+    with pytest.raises(InvalidArgument, match=r"the lock on task 'x' is refused: pattern .* lone backslash"):
+        job.register_lock("x", "gpu\\")
+
+
 def test_a_task_id_without_a_stable_text_is_refused_and_nothing_is_stored(job: Job) -> None:
     with pytest.raises(InvalidTaskId):
         job.register_locks_bulk([("x", "a"), (object(), "a")])  # type: ignore[list-item]

@@ -37,6 +37,9 @@ class LockMethods(Membership):
 
     def register_locks_bulk(self, locks: Iterable[LockTuple]) -> None:
         """Pin many tasks in one round trip: (task id, patterns, reason) each, the reason may be left out."""
+        given: object = locks
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InvalidArgument(f"locks={locks!r} is refused: give (task id, patterns, reason) for each task")
         self._store(locks, None)
 
     register_task_lock = register_lock
@@ -94,7 +97,10 @@ def _checked_patterns(text: str, patterns: object) -> tuple[str, ...]:
     for pattern in listed:
         if not isinstance(pattern, str) or not pattern or not _is_storable(pattern):
             raise InvalidArgument(f"pattern {pattern!r} of the lock on task {text!r} is no text, empty, or holds NUL")
-        LikePattern(pattern)  # It refuses what PostgreSQL's LIKE would refuse.
+        try:
+            LikePattern(pattern)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"the lock on task {text!r} is refused: {error}") from None
     return tuple(listed)
 
 

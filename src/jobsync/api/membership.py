@@ -147,7 +147,7 @@ class Membership:
             node.add_ledger(ledger)
             node.on_end.append(self._stop.set)
             self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
-            node.enter(wait_sec=self._wait_sec)
+            node.enter(wait_sec=self._wait_sec, stop=self._stop)
             if not is_new:
                 node.callbacks.add(self._listener)
 
@@ -168,12 +168,16 @@ class Membership:
         return self._desk
 
     def _enter_run(self, node: Node, run: str) -> date:
-        while True:
-            rows = node.pool.run(self._records.enter_run(run, self._given_date))
-            if rows:
-                day = rows[0][0]
-                assert isinstance(day, date)
-                return day
+        day: date = node.pool.run(self._records.enter_run(run, self._given_date))[0][0]
+        if self._given_date not in {None, day}:
+            log.warning(
+                "job %r: run %r was begun for %s, which stands for all who enter it; the given date %s has no effect",
+                self._name,
+                run,
+                day,
+                self._given_date,
+            )
+        return day
 
     def _new_ledger(self, node: Node | Visitor, day: date) -> Ledger:
         return Ledger(

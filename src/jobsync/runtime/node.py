@@ -33,6 +33,7 @@ log = logging.getLogger("jobsync")
 
 LEAVE_MARGIN_SEC = 5.0
 MARGIN_SEC = 1.0
+STOP_LOOK_SEC = 0.1
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -68,11 +69,11 @@ class Node:
         """Visit the database: the schema stands afterwards; give its date."""
         return receive(self._doorway.place, self.settings.prefix)
 
-    def enter(self, *, wait_sec: float | None) -> None:
+    def enter(self, *, wait_sec: float | None, stop: threading.Event) -> None:
         """Join unless it has, and wait until enough nodes are live and this one has its first tokens, or gets none.
 
-        Raises what keeps it out (NodeNameInUse, ConfigMismatch, DatabaseUnavailable), or EnterTimeout: leaving is then
-        up to the caller.
+        `stop` ends the wait without an error. Raises what keeps the node out (NodeNameInUse, ConfigMismatch,
+        DatabaseUnavailable), or EnterTimeout: leaving is then up to the caller.
         """
         began_sec = boot_sec()
         if self.engine.never_started:
@@ -83,11 +84,11 @@ class Node:
         if wait_sec is not None:
             # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
             wait_sec = PACE.lasting_sec(wait_sec)
-            self.engine.wait_until(lambda _: False, wait_sec)
+            self._wait_for(lambda _: False, wait_sec, stop)
             limit_sec = max(limit_sec, wait_sec + MARGIN_SEC)
         # Seen once is enough: a node that waits for its tokens need not see the others stay.
-        enough = self.engine.wait_until(self._are_enough, limit_sec if wait_sec is None else 0.0)
-        settled = enough and self.engine.wait_until(self._is_settled, began_sec + limit_sec - boot_sec())
+        enough = self._wait_for(self._are_enough, limit_sec if wait_sec is None else 0.0, stop)
+        settled = enough and self._wait_for(lambda standing: standing.settled, began_sec + limit_sec - boot_sec(), stop)
         if self.engine.error is not None:
             raise self.engine.error
         if not settled:
@@ -107,11 +108,19 @@ class Node:
             f"locks on the tables {self.settings.prefix}*"
         )
 
-    def _is_settled(self, standing: m.Standing) -> bool:
-        return standing.settled
-
     def _are_enough(self, standing: m.Standing) -> bool:
         return standing.live >= self.settings.minimum_nodes
+
+    def _wait_for(self, condition: Callable[[m.Standing], bool], limit_sec: float, stop: threading.Event) -> bool:
+        """Wait for the engine, in slices: nothing but a look can tell that the job was stopped meanwhile."""
+        until_sec = boot_sec() + limit_sec
+        while True:
+            left_sec = until_sec - boot_sec()
+            slice_sec = max(0.0, min(STOP_LOOK_SEC, left_sec))
+            if self.engine.wait_until(lambda standing: stop.is_set() or condition(standing), slice_sec):
+                return True
+            if left_sec <= 0 or not self.engine.alive:
+                return False
 
     def leave(self) -> bool:
         """Leave gracefully: hand everything over, delete the row, close all connections. True if it went so."""
