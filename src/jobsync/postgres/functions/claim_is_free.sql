@@ -4,5 +4,5 @@
 create or replace function sync_claim_is_free(_run text, _item text, _incarnation bigint) returns boolean
 language sql volatile as $$
     select not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced')
-       and not exists (select from sync_audit a where a.run = _run and a.item = _item)
+       and not exists (select from sync_audit_in_run a where a.run = _run and a.item = _item)
 $$;

@@ -16,21 +16,18 @@ begin
     if not sync_still_owner(_name, _incarnation, _epoch, _token) then
         return 'lost';
     end if;
-    if _run is not null then
-        insert into sync_claim as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
-        on conflict (run, item) where run is not null
-        do update set node = excluded.node, incarnation = excluded.incarnation
-        where c.incarnation <> excluded.incarnation and sync_claim_is_free(c.run, c.item, c.incarnation);
-        select c.incarnation into holder from sync_claim c where c.run = _run and c.item = _item;
-        if holder is distinct from _incarnation then
-            return case when exists (select from sync_audit a where a.run = _run and a.item = _item)
-                        then 'already' else 'lost' end;
-        end if;
+    if _run is null then
+        insert into sync_audit_by_date (node, item, date) values (_name, _item, _date) on conflict do nothing;
+        return case when found or _repeat then 'done' else 'already' end;
     end if;
-    begin
-        insert into sync_audit (node, item, date, run) values (_name, _item, _date, _run);
-    exception when unique_violation then
-        return case when _repeat then 'done' else 'already' end;
-    end;
-    return 'done';
+    insert into sync_claim_in_run as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
+    on conflict (run, item) do update set node = excluded.node, incarnation = excluded.incarnation
+    where c.incarnation <> excluded.incarnation and sync_claim_is_free(c.run, c.item, c.incarnation);
+    select c.incarnation into holder from sync_claim_in_run c where c.run = _run and c.item = _item;
+    if holder is distinct from _incarnation then
+        return case when exists (select from sync_audit_in_run a where a.run = _run and a.item = _item)
+                    then 'already' else 'lost' end;
+    end if;
+    insert into sync_audit_in_run (node, item, date, run) values (_name, _item, _date, _run) on conflict do nothing;
+    return case when found or _repeat then 'done' else 'already' end;
 end $$;

@@ -84,33 +84,54 @@ create table sync_lock (
 );
 create index sync_lock_creator on sync_lock (created_by);
 
+-- Claims and audits lie in three kinds of tables behind one name each, so that a week of them can be thrown away by the day:
+--   ..._in_run    what belongs to a run: once a run, whatever the date; deleted row by row
+--   ..._YYYYMMDD  one table a day for what has no run, made by whoever first works for that date (sync_make_day)
+--   ..._rest      dates far from today, and days for which no table could be made
+-- The library names in_run and by_date; people read and delete through sync_claim and sync_audit.
+-- Texts that only have to be found again are compared by their bytes, which is what every locale's order costs least.
 create table sync_claim (
     node        text   not null,
-    item        text   not null,
+    item        text   collate "C" not null,
     created_on  timestamptz not null default clock_timestamp(),
     date        date   not null,
-    run         text,
+    run         text   collate "C",
     incarnation bigint not null
-);
-create unique index sync_claim_by_run on sync_claim (run, item) where run is not null;
-create unique index sync_claim_by_date on sync_claim (date, item) where run is null;
-
+) partition by list ((run is null));
+create table sync_claim_in_run partition of sync_claim for values in (false);
+create table sync_claim_by_date partition of sync_claim for values in (true) partition by range (date);
+create table sync_claim_rest partition of sync_claim_by_date default;
+create unique index sync_claim_in_run_item on sync_claim_in_run (run, item);
+create unique index sync_claim_by_date_item on sync_claim_by_date (item, date);
+create index sync_claim_incarnation on sync_claim (incarnation);  -- finds the claims of the gone among those of the live
 create index sync_claim_created_on on sync_claim using brin (created_on);
+create index sync_claim_rest_date on sync_claim_rest (date);
 
 create table sync_audit (
     node       text not null,
-    item       text not null,
+    item       text collate "C" not null,
     date       date not null,
     created_on timestamptz not null default clock_timestamp(),
-    run        text
-);
-create unique index sync_audit_by_run on sync_audit (run, item) where run is not null;
-create unique index sync_audit_by_date on sync_audit (date, item) where run is null;
+    run        text collate "C"
+) partition by list ((run is null));
+create table sync_audit_in_run partition of sync_audit for values in (false);
+create table sync_audit_by_date partition of sync_audit for values in (true) partition by range (date);
+create table sync_audit_rest partition of sync_audit_by_date default;
+create unique index sync_audit_in_run_item on sync_audit_in_run (run, item);
+create unique index sync_audit_by_date_item on sync_audit_by_date (item, date);
 create index sync_audit_created_on on sync_audit using brin (created_on);
+create index sync_audit_rest_date on sync_audit_rest (date);
+
+-- One row: how long the leader that pruned last keeps what has no run (null: for ever). sync_drop_day goes by it.
+create table sync_retention (
+    singleton  boolean primary key default true check (singleton),
+    claim_days double precision,
+    audit_days double precision
+);
 
 -- A named batch: its date is fixed at its first entry.
 create table sync_run (
-    run        text primary key,
+    run        text collate "C" primary key,
     date       date not null,
     created_on timestamptz not null default clock_timestamp()
 );

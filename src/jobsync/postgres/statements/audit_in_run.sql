@@ -3,7 +3,7 @@
 with given as (
     select i.item, i.incarnation from unnest($2::text[], $3::bigint[]) i (item, incarnation)
 ), held as (
-    select c.item, c.incarnation from sync_claim c
+    select c.item, c.incarnation from sync_claim_in_run c
     where c.run = $5::text and c.item = any ($2::text[])
     order by c.item
     for update
@@ -12,9 +12,9 @@ with given as (
     left join held h on h.item = g.item
     where h.item is null or h.incarnation = g.incarnation
 ), written as (
-    insert into sync_audit (node, item, date, run)
+    insert into sync_audit_in_run (node, item, date, run)
     select $1::text, mine.item, $4::date, $5::text from mine
     order by mine.item
-    on conflict (run, item) where run is not null do nothing
+    on conflict (run, item) do nothing
 )
 select item from mine
