@@ -99,33 +99,54 @@ create table sync_lock (
 );
 create index sync_lock_creator on sync_lock (created_by);
 
+-- Claims and audits lie in three kinds of tables behind one name each, so that a week of them can be thrown away by the day:
+--   ..._in_run    what belongs to a run: once a run, whatever the date; deleted row by row
+--   ..._YYYYMMDD  one table a day for what has no run, made by whoever first works for that date (sync_make_day)
+--   ..._rest      dates far from today, and days for which no table could be made
+-- The library names in_run and by_date; people read and delete through sync_claim and sync_audit.
+-- Texts that only have to be found again are compared by their bytes, which is what every locale's order costs least.
 create table sync_claim (
     node        text   not null,
-    item        text   not null,
+    item        text   collate "C" not null,
     created_on  timestamptz not null default clock_timestamp(),
     date        date   not null,
-    run         text,
+    run         text   collate "C",
     incarnation bigint not null
-);
-create unique index sync_claim_by_run on sync_claim (run, item) where run is not null;
-create unique index sync_claim_by_date on sync_claim (date, item) where run is null;
-
+) partition by list ((run is null));
+create table sync_claim_in_run partition of sync_claim for values in (false);
+create table sync_claim_by_date partition of sync_claim for values in (true) partition by range (date);
+create table sync_claim_rest partition of sync_claim_by_date default;
+create unique index sync_claim_in_run_item on sync_claim_in_run (run, item);
+create unique index sync_claim_by_date_item on sync_claim_by_date (item, date);
+create index sync_claim_incarnation on sync_claim (incarnation);  -- finds the claims of the gone among those of the live
 create index sync_claim_created_on on sync_claim using brin (created_on);
+create index sync_claim_rest_date on sync_claim_rest (date);
 
 create table sync_audit (
     node       text not null,
-    item       text not null,
+    item       text collate "C" not null,
     date       date not null,
     created_on timestamptz not null default clock_timestamp(),
-    run        text
-);
-create unique index sync_audit_by_run on sync_audit (run, item) where run is not null;
-create unique index sync_audit_by_date on sync_audit (date, item) where run is null;
+    run        text collate "C"
+) partition by list ((run is null));
+create table sync_audit_in_run partition of sync_audit for values in (false);
+create table sync_audit_by_date partition of sync_audit for values in (true) partition by range (date);
+create table sync_audit_rest partition of sync_audit_by_date default;
+create unique index sync_audit_in_run_item on sync_audit_in_run (run, item);
+create unique index sync_audit_by_date_item on sync_audit_by_date (item, date);
 create index sync_audit_created_on on sync_audit using brin (created_on);
+create index sync_audit_rest_date on sync_audit_rest (date);
+
+-- One row: how long the leader that pruned last keeps what has no run (null: for ever). sync_drop_day goes by it.
+create table sync_retention (
+    singleton  boolean primary key default true check (singleton),
+    claim_days double precision,
+    audit_days double precision
+);
 
 -- A named batch: its date is fixed at its first entry.
 create table sync_run (
-    run        text primary key,
+    run        text collate "C" primary key,
     date       date not null,
     created_on timestamptz not null default clock_timestamp()
 );
@@ -223,8 +244,54 @@ end $$;
 create or replace function sync_claim_is_free(_run text, _item text, _incarnation bigint) returns boolean
 language sql volatile as $$
     select not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced')
-       and not exists (select from sync_audit a where a.run = _run and a.item = _item)
+       and not exists (select from sync_audit_in_run a where a.run = _run and a.item = _item)
 $$;
+
+-- Drop one day's table of claims or audits when its youngest row is past the retention that the leader wrote down.
+--   dropped  one is gone; there may be more
+--   busy     somebody works on it, or the fleet could not be kept off for an instant: ask again later
+--   nothing  no day is old enough, or somebody else is at it
+-- Finding that out reads the table once, without a lock that anybody meets. Dropping excludes whoever claims or audits by
+-- date, for as long as one of their statements runs and at most 50 ms; the files are removed after that lock is released.
+create or replace function sync_drop_day() returns text
+language plpgsql as $$
+declare
+    day record;
+    summary regclass;
+    is_young boolean;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('sync_drop_day')) then
+        return 'nothing';
+    end if;
+    perform set_config('synchronous_commit', 'off', true);
+    perform set_config('lock_timeout', '50ms', true);
+    perform set_config('enable_seqscan', 'off', true);
+    for day in
+        select c.oid::regclass as leaf, clock_timestamp() - kept.days * interval '1 day' as cutoff
+        from sync_retention r
+        cross join lateral (values ('sync_claim_by_date'::regclass, r.claim_days),
+                                   ('sync_audit_by_date'::regclass, r.audit_days)) kept (parent, days)
+        join pg_inherits i on i.inhparent = kept.parent
+        join pg_class c on c.oid = i.inhrelid and c.relname ~ '_[0-9]{8}$'
+        where right(c.relname, 8)::date < (clock_timestamp() - kept.days * interval '1 day')::date
+        order by c.relname
+    loop
+        select i.indexrelid::regclass into summary
+        from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam
+        where i.indrelid = day.leaf and a.amname = 'brin';
+        perform brin_summarize_new_values(summary);
+        execute format('select exists (select from %s where created_on >= $1)', day.leaf) into is_young using day.cutoff;
+        continue when is_young;
+        execute format('lock table %s in access exclusive mode', day.leaf);
+        execute format('select exists (select from %s where created_on >= $1)', day.leaf) into is_young using day.cutoff;
+        continue when is_young;
+        execute format('drop table %s', day.leaf);
+        return 'dropped';
+    end loop;
+    return 'nothing';
+exception when lock_not_available or deadlock_detected then
+    return 'busy';
+end $$;
 
 -- The only way to take tokens from another node. The caller has, on its own clock, seen
 --   rule A  the same number of beats for longer than the node's row lease, or
@@ -288,23 +355,20 @@ begin
     if not sync_still_owner(_name, _incarnation, _epoch, _token) then
         return 'lost';
     end if;
-    if _run is not null then
-        insert into sync_claim as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
-        on conflict (run, item) where run is not null
-        do update set node = excluded.node, incarnation = excluded.incarnation
-        where c.incarnation <> excluded.incarnation and sync_claim_is_free(c.run, c.item, c.incarnation);
-        select c.incarnation into holder from sync_claim c where c.run = _run and c.item = _item;
-        if holder is distinct from _incarnation then
-            return case when exists (select from sync_audit a where a.run = _run and a.item = _item)
-                        then 'already' else 'lost' end;
-        end if;
+    if _run is null then
+        insert into sync_audit_by_date (node, item, date) values (_name, _item, _date) on conflict do nothing;
+        return case when found or _repeat then 'done' else 'already' end;
     end if;
-    begin
-        insert into sync_audit (node, item, date, run) values (_name, _item, _date, _run);
-    exception when unique_violation then
-        return case when _repeat then 'done' else 'already' end;
-    end;
-    return 'done';
+    insert into sync_claim_in_run as c (node, item, date, run, incarnation) values (_name, _item, _date, _run, _incarnation)
+    on conflict (run, item) do update set node = excluded.node, incarnation = excluded.incarnation
+    where c.incarnation <> excluded.incarnation and sync_claim_is_free(c.run, c.item, c.incarnation);
+    select c.incarnation into holder from sync_claim_in_run c where c.run = _run and c.item = _item;
+    if holder is distinct from _incarnation then
+        return case when exists (select from sync_audit_in_run a where a.run = _run and a.item = _item)
+                    then 'already' else 'lost' end;
+    end if;
+    insert into sync_audit_in_run (node, item, date, run) values (_name, _item, _date, _run) on conflict do nothing;
+    return case when found or _repeat then 'done' else 'already' end;
 end $$;
 
 -- The channel on which one node hears that tokens it waits for are free. A name of its own for each node, since waking
@@ -411,6 +475,38 @@ begin
     execute format('listen %I', sync_free_channel(_name));
 end $$;
 
+-- See that a date has tables of its own for what is claimed and done without a run. Many may ask at once: one makes them, the
+-- others wait for it. False: this date's rows go to the rest, which serves as well and is pruned row by row. That is so for
+-- dates far from today, for a role that may not create tables, and where rows of that date lie in the rest already.
+create or replace function sync_make_day(_day date) returns boolean
+language plpgsql as $$
+declare
+    kind text;
+    leaf text;
+begin
+    if _day not between current_date - 31 and current_date + 7 then
+        return false;
+    end if;
+    if (select count(*) = 2 from pg_class c where c.relname in ('sync_claim' || to_char(_day, '_YYYYMMDD'),
+        'sync_audit' || to_char(_day, '_YYYYMMDD')) and c.relispartition and pg_table_is_visible(c.oid)) then
+        return true;
+    end if;
+    perform set_config('lock_timeout', '2s', true);
+    perform pg_advisory_xact_lock(hashtext('sync_make_day'));
+    -- Attaching excludes those who write to the rest, and nobody else; it shall not make them wait for long either.
+    perform set_config('lock_timeout', '100ms', true);
+    foreach kind in array array['sync_claim', 'sync_audit'] loop
+        leaf := kind || to_char(_day, '_YYYYMMDD');
+        continue when exists (select from pg_class c where c.relname = leaf and pg_table_is_visible(c.oid));
+        execute format('create table %I (like %I including defaults)', leaf, kind || '_by_date');
+        execute format('alter table %I attach partition %I for values from (%L) to (%L)',
+                       kind || '_by_date', leaf, _day, _day + 1);
+    end loop;
+    return true;
+exception when insufficient_privilege or lock_not_available or check_violation or deadlock_detected then
+    return false;
+end $$;
+
 -- Once a node holds just what the plan wants for it, its row bears the number of that plan. The right to lead (token -1)
 -- is left out: it may wait for what the old leader has in hand.
 create or replace function sync_note_applied(_name text) returns void
@@ -468,6 +564,7 @@ end $$;
 
 -- Delete what is past its retention, a bounded number of rows at a time and never waiting for a lock, so that the leader
 -- may do it on its own session between two beats. A null retention keeps for ever. True: there is more to delete.
+-- Whole days of claims and audits without a run are not deleted here but dropped, off the session (sync_drop_day).
 create or replace function sync_prune(_claim_days double precision, _audit_days double precision,
                                       _rebalance_days double precision, _dead_node_days double precision)
 returns boolean
@@ -478,13 +575,26 @@ declare
     most_deleted integer := 0;
 begin
     perform set_config('lock_timeout', '150ms', true);
-    delete from sync_claim c where c.ctid = any (array(
-        select o.ctid from sync_claim o where o.created_on < clock_timestamp() - _claim_days * interval '1 day'
+    insert into sync_retention as r (claim_days, audit_days) values (_claim_days, _audit_days)
+    on conflict (singleton) do update set claim_days = excluded.claim_days, audit_days = excluded.audit_days
+    where (r.claim_days, r.audit_days) is distinct from (excluded.claim_days, excluded.audit_days);
+    delete from sync_claim_in_run c where c.ctid = any (array(
+        select o.ctid from sync_claim_in_run o where o.created_on < clock_timestamp() - _claim_days * interval '1 day'
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
     most_deleted := greatest(most_deleted, deleted);
-    delete from sync_audit a where a.ctid = any (array(
-        select o.ctid from sync_audit o where o.created_on < clock_timestamp() - _audit_days * interval '1 day'
+    delete from sync_claim_rest c where c.ctid = any (array(
+        select o.ctid from sync_claim_rest o where o.created_on < clock_timestamp() - _claim_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    delete from sync_audit_in_run a where a.ctid = any (array(
+        select o.ctid from sync_audit_in_run o where o.created_on < clock_timestamp() - _audit_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    delete from sync_audit_rest a where a.ctid = any (array(
+        select o.ctid from sync_audit_rest o where o.created_on < clock_timestamp() - _audit_days * interval '1 day'
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
     most_deleted := greatest(most_deleted, deleted);
@@ -760,6 +870,13 @@ commit;
 -- grant select on table sync_token to app_worker;
 -- grant select, insert, update, delete on table sync_lock to app_worker;
 -- grant select, insert, update, delete on table sync_claim to app_worker;
+-- grant select, insert, update, delete on table sync_claim_in_run to app_worker;
+-- grant select, insert, update, delete on table sync_claim_by_date to app_worker;
+-- grant select, insert, update, delete on table sync_claim_rest to app_worker;
 -- grant select, insert, update, delete on table sync_audit to app_worker;
+-- grant select, insert, update, delete on table sync_audit_in_run to app_worker;
+-- grant select, insert, update, delete on table sync_audit_by_date to app_worker;
+-- grant select, insert, update, delete on table sync_audit_rest to app_worker;
+-- grant select, insert, update, delete on table sync_retention to app_worker;
 -- grant select, insert, update, delete on table sync_run to app_worker;
 -- grant select, insert, update, delete on table sync_rebalance to app_worker;
