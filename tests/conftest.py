@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -24,6 +25,10 @@ from tests.servers import (
 )
 
 DSN_VARIABLE = "JOBSYNC_TEST_DSN"
+
+# A deadline for one example would judge the machine, which others use as well.
+hypothesis.settings.register_profile("jobsync", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("jobsync")
 
 
 def pytest_configure(config: pytest.Config) -> None:

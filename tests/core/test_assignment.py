@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobsync.core.assignment import Deal, Move, deal, moves
@@ -15,9 +15,7 @@ from jobsync.core.pins import Pin
 from jobsync.core.tokens import TokenSet
 from tests.core.dumb_deal import dumb_deal, holder_of
 
-# A busy machine is no failure.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-THOROUGH = settings(PATIENT, max_examples=200)
+THOROUGH = settings(max_examples=200)
 ASTRONOMICAL = 10**15
 NAMES = ("a1", "a2", "b1", "b2", "c", "d")
 PATTERNS = ("a1", "a%", "b_", "_2", "c", "zz", "%", "\\d")
@@ -81,7 +79,6 @@ def pieces(targets: Mapping[str, TokenSet]) -> int:
 # --- what every deal keeps ---------------------------------------------------------------------
 
 
-@PATIENT
 @given(inhabited)
 def test_every_token_goes_to_exactly_one_live_node(world: World) -> None:
     dealt = world.dealt()
@@ -90,7 +87,6 @@ def test_every_token_goes_to_exactly_one_live_node(world: World) -> None:
     assert dealt.unplaced == TokenSet()
 
 
-@PATIENT
 @given(inhabited)
 def test_counts_differ_by_one_at_most_pins_aside(world: World) -> None:
     nodes = list(dict.fromkeys(world.nodes))
@@ -118,7 +114,6 @@ def test_pinned_tokens_go_where_a_deal_token_by_token_puts_them(world: World) ->
     assert list(dealt.unmatched) == dumb.unmatched
 
 
-@PATIENT
 @given(inhabited)
 def test_a_deal_dealt_again_moves_nothing(world: World) -> None:
     once = world.dealt()
@@ -127,7 +122,6 @@ def test_a_deal_dealt_again_moves_nothing(world: World) -> None:
     assert moves(once.targets, again.targets) == ()
 
 
-@PATIENT
 @given(worlds)
 def test_a_deal_does_not_depend_on_the_order_in_which_things_are_listed(world: World) -> None:
     one_a_token = list({pin.token: pin for pin in world.pins}.values())
@@ -137,7 +131,6 @@ def test_a_deal_does_not_depend_on_the_order_in_which_things_are_listed(world: W
     )
 
 
-@PATIENT
 @given(garbled_worlds())
 def test_without_nodes_all_tokens_are_unplaced_and_all_pins_unmatched(world: World) -> None:
     dealt = deal(world.total, [], world.held, world.pins)
@@ -369,7 +362,6 @@ def test_a_gap_is_cut_only_where_a_node_has_its_due() -> None:
     assert after["y"] == TokenSet.from_ranges([(22, 29), (37, 45)])
 
 
-@PATIENT
 @given(orderly_worlds())
 def test_no_node_cuts_more_than_one_of_its_ranges(world: World) -> None:
     after = deal(world.total, world.nodes, world.held).targets
@@ -456,7 +448,6 @@ def test_costs_do_not_grow_with_the_tokens() -> None:
 # --- moves -------------------------------------------------------------------------------------
 
 
-@PATIENT
 @given(st.lists(st.sampled_from([None, "a", "b", "c"]), max_size=20), st.data())
 def test_moves_say_of_each_token_whose_it_was_and_whose_it_is(before: list[str | None], data: st.DataObject) -> None:
     size = len(before)

@@ -5,14 +5,12 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsync.core import hashing
 from jobsync.core.hashing import HASH_FUNCTIONS, HashFunction, double_sha256, md5, sha256
 
-# A busy machine is no failure.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `printf %s ID | sha256sum`, the same piped through `xxd -r -p | sha256sum`, and `printf %s ID | md5sum`.
 VECTORS = [
     # id, total tokens, double_sha256, sha256, md5
@@ -45,7 +43,6 @@ def test_md5_agrees_with_the_test_suite_of_rfc_1321() -> None:
     assert md5("abc", 1_000_000) == 0x900150983CD24FB0D6963F7D28E17F72 % 1_000_000 == 803_570
 
 
-@PATIENT
 @given(st.text(st.characters(codec="utf-8")), st.integers(1, 1_000_000))
 def test_every_text_follows_the_definition_step_by_step(text: str, total: int) -> None:
     once = hashlib.sha256(text.encode()).hexdigest()

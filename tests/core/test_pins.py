@@ -1,14 +1,12 @@
 """Pins: patterns match as SQL's LIKE does, and the first pattern that matches anybody decides."""
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobsync.core.errors import JobsyncError
 from jobsync.core.pins import LikePattern, Pin, choose
 
-# A busy machine is no failure.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NODES = ("gpu-1", "gpu-2", "cpu-1")
 # Few characters, so that patterns and names often meet; among them those that mean something to LIKE or to re.
 texts = st.text("ab%_\\.*\nA", max_size=8)
@@ -29,7 +27,6 @@ def like(pattern: str, name: str) -> bool:
     return name[:1] == first and like(rest, name[1:])
 
 
-@PATIENT
 @given(patterns, texts)
 @example("%a%_%", "ba\n")
 @example("a\\%", "a%")

@@ -572,7 +572,6 @@ def test_the_default_timing_is_the_protocols() -> None:
     assert timing.watch_every_sec == pytest.approx(0.15)
     assert timing.handover_sec == 10
     assert timing.operation_deadline_sec == 0.6
-    assert timing.quarantine_sec == 15
 
 
 def test_without_a_session_lease_the_row_lease_sets_the_pace() -> None:
@@ -602,7 +601,6 @@ def test_an_observer_is_done_within_the_timeout_that_users_chose(timeout_sec: fl
     )
     timing = Timing.of(settings, session_lease_sec=None)
     assert observer_wait_sec(timing.row_lease_sec) <= timeout_sec
-    assert timing.quarantine_sec >= observer_wait_sec(timing.row_lease_sec)
 
 
 def test_a_node_beats_as_often_as_the_shortest_of_its_intervals() -> None:

@@ -11,14 +11,12 @@ from operator import and_, ge, gt, le, lt, or_, sub, xor
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobsync.core.errors import JobsyncError
 from jobsync.core.tokens import TokenSet
 
-# A busy machine is no failure.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Few numbers, so that ranges meet, touch, and overlap.
 ints = st.sets(st.integers(-3, 25), max_size=20)
 ranges = st.lists(st.tuples(st.integers(-3, 25), st.integers(-3, 25)), max_size=8)
@@ -35,7 +33,6 @@ def odd(count: int) -> TokenSet:
 # --- it is a set of ints -----------------------------------------------------------------------
 
 
-@PATIENT
 @given(ints)
 def test_it_equals_any_set_of_the_same_ints_and_hashes_like_it(tokens: set[int]) -> None:
     made = TokenSet.of(tokens)
@@ -47,14 +44,12 @@ def test_it_equals_any_set_of_the_same_ints_and_hashes_like_it(tokens: set[int])
     assert {frozenset(tokens): "found"}[made] == "found"  # type: ignore[index]
 
 
-@PATIENT
 @given(ints, ints)
 def test_sets_of_different_ints_differ(one: set[int], two: set[int]) -> None:
     assert (TokenSet.of(one) == TokenSet.of(two)) == (one == two)
     assert (TokenSet.of(one) == two) == (one == two)
 
 
-@PATIENT
 @given(ints)
 def test_it_holds_counts_and_yields_its_ints_ascending(tokens: set[int]) -> None:
     made = TokenSet.of(tokens)
@@ -66,7 +61,6 @@ def test_it_holds_counts_and_yields_its_ints_ascending(tokens: set[int]) -> None
 
 
 @pytest.mark.parametrize("operation", ALGEBRA, ids=lambda operation: str(operation.__name__))
-@PATIENT
 @given(one=ints, two=ints)
 def test_algebra_gives_what_sets_give_whichever_kinds_meet(
     operation: Callable[[Any, Any], Any], one: set[int], two: set[int]
@@ -81,7 +75,6 @@ def test_algebra_gives_what_sets_give_whichever_kinds_meet(
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: str(comparison.__name__))
-@PATIENT
 @given(one=ints, two=ints)
 @example(one={1, 2}, two={1, 2, 3})
 @example(one={1, 2}, two={1, 2})
@@ -94,7 +87,6 @@ def test_comparisons_say_what_sets_say_whichever_kinds_meet(
     assert comparison(one, TokenSet.of(two)) is expected
 
 
-@PATIENT
 @given(ints, ints, ints)
 def test_the_named_methods_take_any_iterables_as_those_of_frozenset_do(
     one: set[int], two: set[int], three: set[int]
@@ -143,13 +135,11 @@ def test_it_equals_no_other_kind_of_thing() -> None:
 # --- making one --------------------------------------------------------------------------------
 
 
-@PATIENT
 @given(ranges)
 def test_ranges_may_come_in_any_order_overlap_touch_or_be_empty(pieces: list[tuple[int, int]]) -> None:
     assert TokenSet.from_ranges(pieces) == {token for start, stop in pieces for token in range(start, stop)}
 
 
-@PATIENT
 @given(ints)
 def test_the_ranges_are_the_one_normal_form(tokens: set[int]) -> None:
     made = TokenSet.of(tokens)
@@ -160,7 +150,6 @@ def test_the_ranges_are_the_one_normal_form(tokens: set[int]) -> None:
     assert (made.first, made.last) == ((min(tokens), max(tokens)) if tokens else (None, None))
 
 
-@PATIENT
 @given(st.integers(-3, 9), st.integers(-3, 9))
 def test_a_span_is_what_range_is(start: int, stop: int) -> None:
     assert TokenSet.span(start, stop) == set(range(start, stop))
@@ -184,7 +173,6 @@ def test_making_one_of_one_gives_it_back() -> None:
 # --- PostgreSQL's text -------------------------------------------------------------------------
 
 
-@PATIENT
 @given(ints)
 def test_the_text_is_read_back(tokens: set[int]) -> None:
     assert TokenSet.parse(TokenSet.of(tokens).text()) == tokens
@@ -247,7 +235,6 @@ def test_however_many_ranges_it_shows_a_line() -> None:
     assert len(repr(odd(10_000))) < 100
 
 
-@PATIENT
 @given(ints)
 def test_copies_and_pickles_are_equal(tokens: set[int]) -> None:
     made = TokenSet.of(tokens)

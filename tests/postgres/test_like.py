@@ -45,13 +45,13 @@ def is_valid(pattern: str) -> bool:
 PAIRS = st.lists(st.tuples(TEXT.filter(is_valid), TEXT), min_size=40, max_size=80)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(pairs=PAIRS)
 def test_patterns_match_what_postgresql_says_they_match(conn: Connection[Any], pairs: list[tuple[str, str]]) -> None:
     assert [LikePattern(pattern).matches(name) for pattern, name in pairs] == like(conn, pairs)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(names=st.lists(st.text(alphabet="ab%_\\", min_size=1, max_size=10), min_size=20, max_size=30), data=st.data())
 def test_patterns_made_from_names_match_what_postgresql_says(
     conn: Connection[Any], names: list[str], data: st.DataObject

@@ -229,7 +229,7 @@ def test_a_role_without_rights_can_say_hello(connect: Connect, prefix: str, role
 
 
 @pytest.mark.parametrize("function", sorted(HASH_FUNCTIONS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     ids=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), min_size=20, max_size=60),
     total=st.one_of(st.integers(1, 1_000_000), st.sampled_from([1, 2, 10_000, 1_000_000])),

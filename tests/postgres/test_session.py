@@ -76,7 +76,7 @@ def test_a_statement_larger_than_the_sockets_buffers_goes_through(session: Sessi
     assert perform(session, "select length($1::text), $1::text", text).rows == [(len(text), text)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), min_size=1, max_size=20))
 def test_any_text_comes_back_as_it_went(shared_session: Session, texts: list[str]) -> None:
     done = perform(shared_session, "select $1::text, $2::text[]", texts[0], texts)

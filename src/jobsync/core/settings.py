@@ -311,7 +311,6 @@ class Timing:
     watch_every_sec         how often observers look at the sessions of others
     handover_sec            how long a hand-over waits for callbacks and task bodies
     operation_deadline_sec  when an operation on the lease connection is given up and the connection with it
-    quarantine_sec          how long nothing is taken after the database was replaced by a standby
     """
 
     row_lease_sec: float
@@ -322,7 +321,6 @@ class Timing:
     watch_every_sec: float
     handover_sec: float
     operation_deadline_sec: float
-    quarantine_sec: float
 
     @classmethod
     def of(cls, settings: Settings, *, session_lease_sec: float | None) -> Self:
@@ -346,7 +344,6 @@ class Timing:
             watch_every_sec=min(1.0 if off else lease_sec / 4, look_sec),
             handover_sec=settings.handover_sec,
             operation_deadline_sec=row_lease_sec / 3 if off else lease_sec,
-            quarantine_sec=max(timeout_sec, observer_wait_sec(row_lease_sec)),
         )
 
     def beat_every_sec(self, age_sec: float) -> float:

@@ -13,7 +13,6 @@ from jobsync.postgres.session import Done, Session, SessionBroken, is_direct
 from jobsync.postgres.statement import Statement, call, statement
 
 PING = Statement("")
-OLDEST_SERVER = 140000
 PINGS = 3
 
 

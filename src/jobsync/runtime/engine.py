@@ -95,6 +95,7 @@ class Engine:
         self._stale: Session | None = None
         self._opening: Generator[Statement, Done, m.Hello] | None = None
         self._opening_deadline_sec = 0.0
+        self._greeted = False
         self._asked: _Asked | None = None
         self._wake_at_sec = 0.0
         self._events: deque[m.Event] = deque()
@@ -267,8 +268,6 @@ class Engine:
         self._opening = open_script(self._session, self._protocol.prefix, self._member.name, boot_sec)
         self._opening_deadline_sec = boot_sec() + OPEN_DEADLINE_SEC
         self._greeted = False
-
-    _greeted = False
 
     def _ask(self, question: m.Question, deadline_sec: float) -> None:
         assert self._session is not None
