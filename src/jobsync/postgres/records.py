@@ -11,11 +11,11 @@ from datetime import date
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 
 from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence
-from jobsync.postgres.statement import Statement, call, run, statement
+from jobsync.postgres.statement import Statement, call, run, run_async, statement
 
 
 class Records:
@@ -99,7 +99,7 @@ def int_array(numbers: Iterable[int]) -> str:
     return f"{{{str(list(numbers))[1:-1]}}}"
 
 
-def is_usable(conn: Connection[Any]) -> bool:
+def is_usable(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
     """Tell whether the user left the connection open, in a transaction that can commit."""
     return not conn.closed and conn.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
 
@@ -109,8 +109,21 @@ def end_transaction(conn: Connection[Any], finish: Statement, text: str) -> str:
     try:
         outcome: str = run(conn, finish)[0][0]
     except psycopg.Error as error:
-        raise JobsyncError(
-            f"the transaction of task {text!r} could not be ended, and nothing is written: {str(error).strip()} "
-            "(the server cuts off a body that idles for over 5 s; one that sets search_path must set it back)"
-        ) from error
+        raise _could_not_end(text, error) from error
     return outcome
+
+
+async def end_transaction_async(conn: AsyncConnection[Any], finish: Statement, text: str) -> str:
+    """Do the same on an asynchronous connection."""
+    try:
+        outcome: str = (await run_async(conn, finish))[0][0]
+    except psycopg.Error as error:
+        raise _could_not_end(text, error) from error
+    return outcome
+
+
+def _could_not_end(text: str, error: psycopg.Error) -> JobsyncError:
+    return JobsyncError(
+        f"the transaction of task {text!r} could not be ended, and nothing is written: {str(error).strip()} "
+        "(the server cuts off a body that idles for over 5 s; one that sets search_path must set it back)"
+    )
