@@ -25,7 +25,9 @@ from jobsync.core.errors import (
     InvalidArgument,
     InvalidSettings,
     InvalidTaskId,
+    JobStopped,
     JobsyncError,
+    LeaderTimeout,
     NodeNameInUse,
     NotRunning,
     OwnershipLost,
@@ -35,6 +37,7 @@ from jobsync.core.settings import recommended_tokens
 from jobsync.core.tasks import Task
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.callbacks import RebalanceEvent
+from jobsync.runtime.leadership import Lead
 
 __all__ = [
     "AlreadyDone",
@@ -51,7 +54,10 @@ __all__ = [
     "InvalidTaskId",
     "Job",
     "JobStatus",
+    "JobStopped",
     "JobsyncError",
+    "Lead",
+    "LeaderTimeout",
     "NodeNameInUse",
     "NotRunning",
     "OwnershipLost",

@@ -24,6 +24,8 @@ BUILT_IN = {
     "AlreadyDone": JobsyncError,
     "CoordinationDisabled": JobsyncError,
     "NotRunning": JobsyncError,
+    "LeaderTimeout": TimeoutError,
+    "JobStopped": JobsyncError,
     "ExtraMissing": ImportError,
 }
 

@@ -56,7 +56,10 @@ class StatusMethods(Membership):
         return 0 if self._node is None else self._node.engine.standing.plan_version
 
     def am_i_leader(self) -> bool:
-        """Whether this node is the oldest live one, as far as it knows: advisory, it excludes nobody."""
+        """Whether this node is the oldest live one, as far as it knows: advisory, it excludes nobody.
+
+        For work that must run in one process at a time use `leader()` or `@singleton`, which hold a grant.
+        """
         self._touch()
         node = self._node
         return node is not None and node.holding is not None and node.engine.standing.leader == self._name

@@ -107,6 +107,14 @@ class NotRunning(JobsyncError):
     """Refuse the use of a job before it was entered or after it was left. Use it inside `with Job(...)`."""
 
 
+class LeaderTimeout(JobsyncError, TimeoutError):
+    """Report that this node did not become the leader in time. Wait longer, or leave the work to the one that leads."""
+
+
+class JobStopped(JobsyncError):
+    """Report that the job was stopped while it waited to lead: nothing was begun. Let the program end."""
+
+
 class ExtraMissing(JobsyncError, ImportError):
     """Report that an optional part is not installed; the message names the extra to install."""
 

@@ -6,6 +6,7 @@ from datetime import date
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant, Holding
+from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.callbacks import Callbacks
@@ -21,7 +22,7 @@ class SoloEngine:
 
     def __init__(self, name: str, total_tokens: int) -> None:
         everything = TokenSet.span(0, total_tokens)
-        holding = Holding(everything, (Grant(1, everything),), FOREVER, FOREVER, 1)
+        holding = Holding(everything, (Grant(1, everything | RIGHT_TO_LEAD),), FOREVER, FOREVER, 1)
         self.standing = m.Standing(
             phase=m.Phase.LIVE,
             incarnation=1,
