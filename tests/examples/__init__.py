@@ -1,0 +1,1 @@
+"""The examples as a user starts them, and controls that their verdicts can fail."""
