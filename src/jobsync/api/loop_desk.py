@@ -4,15 +4,18 @@ import logging
 import threading
 from collections.abc import Callable
 
+from jobsync.api.batching import Batch
 from jobsync.api.membership import AnyNode
 from jobsync.core.errors import DatabaseUnavailable
 from jobsync.core.holding import Holding
+from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.solo import SoloLedger
 
 log = logging.getLogger("jobsync")
 
 AWAY_SEC = 0.5
+MOST_BEHIND = 50_000
 
 
 class LoopDesk:
@@ -31,6 +34,10 @@ class LoopDesk:
         self._stop = stop
         self.token_of_text = token_of_text
 
+    def now_sec(self) -> float:
+        """Read the clock."""
+        return boot_sec()
+
     def holding_now(self) -> Holding | None:
         """Give what is held this instant."""
         return self._node.holding
@@ -43,9 +50,16 @@ class LoopDesk:
         """Let them wait no more."""
         self._node.hands.put_back(token)
 
-    def claim_batch(self, texts: list[str]) -> set[str]:
-        """Claim durably; give those that are this node's."""
-        return self._while_away(lambda: self._ledger.claim_now(texts), set())
+    def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
+        """Claim durably; give the texts of those that are this node's."""
+        ledger = self._ledger
+        texts = [task.text for task, _ in batch]
+        if not isinstance(ledger, Ledger):
+            return ledger.claim_now(texts)
+        if ledger.pending > MOST_BEHIND:
+            ledger.flush()  # Bodies that are quicker than the disk wait for it here.
+        tokens = [token for _, token in batch]
+        return self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
 
     def release_batch(self, texts: list[str]) -> None:
         """Let go of claims."""
@@ -59,15 +73,15 @@ class LoopDesk:
         """Ask which tasks are done in the run, by whomever."""
         ledger = self._ledger
         assert isinstance(ledger, Ledger)
-        return self._while_away(lambda: ledger.done_by_anybody(texts), set())
+        return self._while_away(lambda: ledger.done_by_anybody(texts), set(), lambda: False)
 
     def taken_back(self) -> set[str]:
         """Give, once, what was done here and could not be recorded: others have taken it over."""
         return self._ledger.taken_back()
 
-    def _while_away(self, ask: Callable[[], set[str]], nothing: set[str]) -> set[str]:
+    def _while_away(self, ask: Callable[[], set[str]], nothing: set[str], given_up: Callable[[], bool]) -> set[str]:
         """Ask until the database answers, or the job is stopped: a database that is away for a while ends no loop."""
-        while not self.stopping:
+        while not self.stopping and not given_up():
             try:
                 return ask()
             except DatabaseUnavailable as error:

@@ -5,22 +5,28 @@ the next one says that the last one is done. What was claimed and not begun is r
 this process longer than it must.
 
 Batches: a collection (a list, a range, a set) cannot block, so tasks are claimed in batches that double from 1 to
-`MOST_IN_BATCH`, one round trip each. Any other source may block at any id, and a task must never wait inside a batch
-for the next id: there each id is claimed by itself.
+`MOST_IN_BATCH`, as long as the bodies are quick (see `Pace`); the next batch is then claimed while the bodies of the
+last one run. Any other source may block at any id, and a task must never wait inside a batch for the next id:
+there each id is claimed by itself.
 
 In a run, a source that can be walked again is walked until every id is done by somebody.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
+from jobsync.api.batching import Batch, Claiming, Pace
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
 
-MOST_IN_BATCH = 512
+MOST_IN_BATCH = 4_096
 ASK_BATCH = 5_000
+LOOK_EVERY = 256
+SLOW_BODY_SEC = 0.25
+HELD_MOST_SEC = 5.0
 IDLE_FIRST_SEC = 0.02
 UNCERTAIN_SEC = 0.05
 IDLE_MOST_SEC = 0.5
@@ -30,6 +36,9 @@ Source: TypeAlias = Iterable[TaskId | Task] | Callable[[], Iterable[TaskId | Tas
 
 class Worker(Protocol):
     """What the loop needs of its job."""
+
+    def now_sec(self) -> float:
+        """Read the clock."""
 
     def holding_now(self) -> Holding | None:
         """Give what is held this instant."""
@@ -43,8 +52,8 @@ class Worker(Protocol):
     def put_back(self, token: int) -> None:
         """Let them wait no more."""
 
-    def claim_batch(self, texts: list[str]) -> set[str]:
-        """Claim durably; give those that are this node's."""
+    def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
+        """Claim durably; give the texts of those that are this node's."""
 
     def release_batch(self, texts: list[str]) -> None:
         """Let go of claims."""
@@ -81,15 +90,18 @@ class TaskLoop:
         self._source = source
         self._walks_again = worker.in_run and (callable(source) or isinstance(source, Collection))
         self._walk: Iterator[Task] = iter(())
-        self._size_limit = 1
-        self._batch_size = 1
-        self._ready: deque[Task] = deque()
-        self._in_hand: Task | None = None
-        self._fence: Fence | None = None
+        self._looks_ahead = False
+        self._look_ahead_at = -1
+        self._pace = Pace(1)
+        self._ready: deque[tuple[Task, int]] = deque()
+        self._coming: Claiming | Exception | None = None
+        self._in_hand: tuple[Task, int] | None = None
+        self._held: Holding | None = None
+        self._taken_sec = 0.0
         self._counts_as_done = True
         self._lost = False
         self._done_in_run: set[str] = set()
-        self._seen_undone: list[str] = []
+        self._seen_undone: dict[str, None] = {}
         self._idle_sec = IDLE_FIRST_SEC
         self._closed = False
         self._begin_walk()
@@ -102,11 +114,10 @@ class TaskLoop:
     def __next__(self) -> Task:
         self._finish_in_hand()
         while not self._closed and not self._worker.stopping:
-            task = self._next_owned()
-            if task is not None:
-                self._in_hand = task
+            if self._take_owned():
+                assert self._in_hand is not None
                 self._counts_as_done, self._lost = True, False
-                return task
+                return self._in_hand[0]
             if not self._fill() and not self._walk_again():
                 break
         self.close()
@@ -122,12 +133,15 @@ class TaskLoop:
         if self._closed:
             return
         self._closed = True
-        texts = [task.text for task in self._ready]
+        texts = [task.text for task, _ in self._ready]
         self._ready.clear()
         if self._in_hand is not None:
-            task, self._in_hand = self._in_hand, None
-            self._worker.put_back(self._worker.token_of_text(task.text))
+            (task, token), self._in_hand = self._in_hand, None
+            self._worker.put_back(token)
             texts.append(task.text)
+        coming, self._coming = self._coming, None
+        if isinstance(coming, Claiming):
+            texts += coming.abandon()
         self._worker.release_batch(texts)
 
     def __enter__(self) -> Self:
@@ -142,17 +156,19 @@ class TaskLoop:
 
     def fence_in_hand(self, text: str) -> Fence | None:
         """Give the right under which the task in hand was taken up, if it is this one."""
-        return self._fence if self._in_hand is not None and self._in_hand.text == text else None
+        if self._in_hand is None or self._in_hand[0].text != text or self._held is None:
+            return None
+        return self._held.fence_of(self._in_hand[1])
 
     def note_recorded(self, text: str) -> None:
         """A transaction has recorded the task in hand: nothing is left to record."""
-        if self._in_hand is not None and self._in_hand.text == text:
+        if self._in_hand is not None and self._in_hand[0].text == text:
             self._counts_as_done = False
             self._done_in_run.add(text)
 
     def note_lost(self, text: str) -> None:
         """The task in hand was lost to another node: coming back for the next one does not make it done."""
-        if self._in_hand is not None and self._in_hand.text == text:
+        if self._in_hand is not None and self._in_hand[0].text == text:
             self._counts_as_done = False
             self._lost = True
 
@@ -161,79 +177,133 @@ class TaskLoop:
     def _finish_in_hand(self) -> None:
         if self._in_hand is None:
             return
-        task, self._in_hand = self._in_hand, None
+        (task, token), self._in_hand = self._in_hand, None
         if self._counts_as_done:
             self._worker.record_done([task.text])
-            self._done_in_run.add(task.text)
-        self._worker.put_back(self._worker.token_of_text(task.text))
+            if self._walks_again:
+                self._done_in_run.add(task.text)
+        self._worker.put_back(token)
         if self._lost:
             self._worker.release_batch([task.text])
+        if self._ready:
+            self._give_back_if_slow()
 
-    def _next_owned(self) -> Task | None:
+    def _give_back_if_slow(self) -> None:
+        """Let go of what was claimed in quicker times: others may want it before this node comes to it."""
+        body_sec = self._worker.now_sec() - self._taken_sec
+        if body_sec < SLOW_BODY_SEC or body_sec * len(self._ready) < HELD_MOST_SEC:
+            return
+        tasks = [task for task, _ in self._ready]
+        self._ready.clear()
+        for task in tasks:
+            self._seen_undone.pop(task.text, None)
+        self._walk = chain(tasks, self._walk)
+        self._worker.release_batch([task.text for task in tasks])
+
+    def _take_owned(self) -> bool:
+        """Take the next task in hand that is owned this instant; False when none is at hand."""
         lost = []
-        found = None
-        while self._ready and found is None:
-            task = self._ready.popleft()
-            token = self._worker.token_of_text(task.text)
+        worker, ready = self._worker, self._ready
+        while ready:
+            taken = ready.popleft()
+            task, token = taken
             # In hand first, then the question: a hand-over that begins in between waits for this body.
-            self._worker.take_in_hand(token)
-            holding = self._worker.holding_now()
-            self._fence = None if holding is None else holding.fence_of(token)
-            if self._fence is not None:
-                found = task
-            else:
-                self._worker.put_back(token)
-                lost.append(task.text)
+            worker.take_in_hand(token)
+            held = worker.holding_now()
+            if held is not None and token in held.tokens:
+                self._in_hand, self._held = taken, held
+                self._taken_sec = worker.now_sec()
+                break
+            worker.put_back(token)
+            lost.append(task.text)
+        if len(ready) == self._look_ahead_at:
+            self._look_ahead()
         if lost:
-            self._worker.release_batch(lost)
-        return found
+            worker.release_batch(lost)
+        return self._in_hand is not None
+
+    # --- batches -------------------------------------------------------------------------------
 
     def _fill(self) -> bool:
         """Claim the next batch of owned tasks; False when the walk is at its end and nothing was claimed."""
-        batch: list[Task] = []
-        at_end = True
-        for task in self._walk:
-            if self._may_be_mine(task):
-                batch.append(task)
-                if len(batch) >= self._batch_size:
-                    at_end = False
-                    break
-            elif self._worker.stopping:
-                break
-        if not batch:
-            return not at_end
-        self._batch_size = min(self._size_limit, self._batch_size * 2)
-        claimed = self._worker.claim_batch([task.text for task in batch])
-        self._ready.extend(task for task in batch if task.text in claimed)
+        coming, self._coming = self._coming, None
+        if isinstance(coming, Exception):
+            raise coming
+        if coming is None:
+            batch, at_end = self._gather()
+            if not batch:
+                return not at_end
+            claimed = self._worker.claim_batch(batch, _never)
+        else:
+            batch, claimed = coming.batch, coming.result()
+        self._ready.extend(each for each in batch if each[0].text in claimed)
         if claimed:
             self._idle_sec = IDLE_FIRST_SEC
+        self._pace.begins(len(self._ready), self._worker.now_sec())
+        self._look_ahead_at = self._pace.look_ahead_at if self._looks_ahead else -1
         return True
 
-    def _may_be_mine(self, task: Task) -> bool:
-        if self._walks_again:
-            if task.text in self._done_in_run:
-                return False
-            self._seen_undone.append(task.text)
+    def _look_ahead(self) -> None:
+        """Begin to claim the next batch beside the bodies of this one, if they are quick."""
+        self._look_ahead_at = -1
+        if not self._pace.may_look_ahead(len(self._ready), self._worker.now_sec()):
+            return
+        try:
+            batch, _ = self._gather()
+        except Exception as error:  # noqa: BLE001 - raised when its turn comes
+            # It belongs to an id further on: what is at hand is done first.
+            self._coming = error
+            return
+        if batch:
+            self._coming = Claiming(self._worker.claim_batch, self._worker.release_batch, batch)
+
+    def _gather(self) -> tuple[Batch, bool]:
+        """Take owned tasks from the walk, as many as the pace allows; tell whether the walk is at its end."""
+        worker, batch, looked = self._worker, Batch(), 0
+        size = self._pace.next_size(len(self._ready), worker.now_sec())
+        held: Holding | None = None
+        for task in self._walk:
+            text = task.text
+            if self._walks_again:
+                if text in self._done_in_run or text in self._seen_undone:
+                    continue
+                self._seen_undone[text] = None
+            looked -= 1
+            if held is None or looked < 0:
+                held, looked = self._certain_holding(), LOOK_EVERY if self._looks_ahead else 0
+                if held is None:
+                    break
+            token = worker.token_of_text(text)
+            if token in held.tokens:
+                batch.append((task, token))
+                if len(batch) >= size:
+                    return batch, False
+            elif worker.stopping:
+                break
+        return batch, True
+
+    def _certain_holding(self) -> Holding | None:
+        """Wait until it can be told whose a task is: passing over it could leave it undone. None: stopped."""
         while (holding := self._worker.holding_now()) is None:
-            # Whose task it is cannot be told now. Passing over it could leave it undone, so the loop waits.
             if self._worker.pause(UNCERTAIN_SEC):
-                return False
-        return self._worker.token_of_text(task.text) in holding.tokens
+                return None
+        return holding
 
     # --- walks ---------------------------------------------------------------------------------
 
     def _begin_walk(self) -> None:
         ids = self._source() if callable(self._source) else self._source
-        self._size_limit = MOST_IN_BATCH if isinstance(ids, Collection) else 1
-        self._batch_size = 1
-        self._seen_undone = []
+        self._looks_ahead = isinstance(ids, Collection)
+        self._pace = Pace(MOST_IN_BATCH if self._looks_ahead else 1)
+        self._look_ahead_at = -1
+        self._seen_undone = {}
         self._walk = tasks_of(ids)
 
     def _walk_again(self) -> bool:
         """Begin another walk, unless every id is done by somebody; wait a little where nothing was left to claim."""
         if not self._walks_again:
             return False
-        undone = [text for text in dict.fromkeys(self._seen_undone) if text not in self._done_in_run]
+        undone = [text for text in self._seen_undone if text not in self._done_in_run]
         for start in range(0, max(len(undone), 1), ASK_BATCH):
             # Asking writes first what waits here, and so finds out what others have taken over meanwhile.
             self._done_in_run |= self._worker.done_by_anybody(undone[start : start + ASK_BATCH])
@@ -245,3 +315,7 @@ class TaskLoop:
         self._idle_sec = min(IDLE_MOST_SEC, self._idle_sec * 2)
         self._begin_walk()
         return True
+
+
+def _never() -> bool:
+    return False

@@ -133,6 +133,16 @@ class Pool:
                 raise self._unavailable(str(error).strip()) from error
             raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
+    def run_apart(self, work: Statement) -> list[Row]:
+        """Execute one statement that takes long on a connection of its own: the pool's stay free for others."""
+        try:
+            with psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None) as conn:
+                return run(conn, work)
+        except psycopg.Error as error:
+            if is_away(error):
+                raise self._unavailable(str(error).strip()) from error
+            raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
+
     def _opened(self) -> ConnectionPool[Connection[Any]]:
         with self._lock:
             if self._pool is None:

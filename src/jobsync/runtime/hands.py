@@ -26,6 +26,8 @@ class InHand:
             self._bodies[token] -= 1
             if not self._bodies[token]:
                 del self._bodies[token]
+            if not self._waiting:
+                return
             free = [(tokens, then) for tokens, then in self._waiting if not self._any_of(tokens)]
             self._waiting = [entry for entry in self._waiting if entry not in free]
         for _, then in free:

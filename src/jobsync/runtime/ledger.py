@@ -2,25 +2,29 @@
 
 Claims in a run and the claims of `tasks()` are written before anybody works on them. Everything else is written
 behind by one background thread: claims of `add_task` within 50 ms, audits within 100 ms, both before a hand-over or an
-exit. A database that is away keeps nothing from being remembered: entries stay here, bounded, until it
-is back.
+exit. The application waits for that thread at most `PATIENCE_SEC`, however the database fares: a database that
+is away keeps nothing from being remembered, and entries stay here, bounded, until it is back.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from itertools import islice
 
 from jobsync.core.errors import JobsyncError
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.records import Records
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.day_sweeper import DaySweeper
 
-CLAIM_DELAY_SEC = 0.05
-AUDIT_DELAY_SEC = 0.1
+CLAIM_DELAY_SEC = 0.03
+AUDIT_DELAY_SEC = 0.04  # What is promised is 100 ms; writing a batch at full rate takes up to the rest.
 MOST_PENDING = 1_000_000
 RETRY_SEC = 0.5
 BATCH = 5_000
+PATIENCE_SEC = 2.0
+NEVER = float("inf")
 
 log = logging.getLogger("jobsync")
 
@@ -46,30 +50,41 @@ class Ledger:
         self._token_of = token_of
         # Reentrant, since a signal handler may leave the job while its thread is in here.
         self._lock = threading.RLock()
-        self._flushing = threading.Lock()
-        self._wake = threading.Event()
+        self._changed = threading.Condition(self._lock)
+        self._day_lock = threading.Lock()
+        self._day_is_seen_to = run_name is not None
+        self._sweeper = DaySweeper(pool, records)
         self._claims: dict[str, int] = {}
         self._claimed_by: dict[str, int] = {}
         self._audits: dict[str, int] = {}
+        self._audits_in_writing: dict[str, int] = {}
         self._releases: dict[str, int] = {}
         self._taken: set[str] = set()
-        self._due_sec = float("inf")
+        self._due_sec = NEVER
+        self._begun = self._written = self._failures = 0
+        self._is_writing = False
         self._thread: threading.Thread | None = None
         self._closed = False
 
     # --- written at once -----------------------------------------------------------------------
 
-    def claim_now(self, items: list[str]) -> set[str]:
-        """Claim tasks durably; give those that are this node's."""
-        wanted = list(dict.fromkeys(items))
-        if self.run_name is not None:
-            # What is done here, or let go of, and still on its way into the database would be claimed out of turn.
-            wanted = [item for item in wanted if item not in self._audits and item not in self._releases]
+    def claim_now(self, items: list[str], tokens: list[int] | None = None) -> set[str]:
+        """Claim tasks durably; give those that are this node's. `tokens`, if they are known, one an item."""
+        wanted = dict(zip(items, tokens or map(self._token_of, items), strict=True))
+        with self._lock:
+            if self.run_name is None:
+                for item in self._releases.keys() & wanted.keys():
+                    del self._releases[item]
+            else:
+                # What is done here, or let go of, and still on its way into the database would be claimed out of turn.
+                for known in (self._audits, self._audits_in_writing, self._releases):
+                    for item in known.keys() & wanted.keys():
+                        del wanted[item]
         if not wanted:
             return set()
+        self._see_to_day()
         incarnation = self._incarnation()
-        tokens = [self._token_of(item) for item in wanted]
-        work = self._records.claim(incarnation, self.day, self.run_name, wanted, tokens)
+        work = self._records.claim(incarnation, self.day, self.run_name, list(wanted), wanted.values())
         claimed = {row[0] for row in self._pool.run(work)}
         if self.run_name is not None:
             with self._lock:
@@ -79,9 +94,10 @@ class Ledger:
     def release(self, items: list[str]) -> None:
         """Let go of claimed tasks that were not done: at once, or as soon as the database is back."""
         if items:
+            incarnation = self._incarnation()
             with self._lock:
                 for item in items:
-                    self._releases[item] = self._claimed_by.pop(item, self._incarnation())
+                    self._releases[item] = self._claimed_by.pop(item, incarnation)
             self.flush()
 
     def taken_back(self) -> set[str]:
@@ -100,74 +116,133 @@ class Ledger:
 
     def claim_soon(self, item: str) -> None:
         """Remember a claim; it is in the database within 50 ms."""
+        incarnation = self._incarnation()
         with self._lock:
-            self._claims[item] = self._incarnation()
+            self._claims[item] = incarnation
             self._schedule(CLAIM_DELAY_SEC)
 
     def done(self, items: list[str]) -> None:
         """Remember that tasks are done; it is in the database within 100 ms."""
         with self._lock:
-            if len(self._audits) + len(items) > MOST_PENDING:
+            waiting = len(self._audits) + len(self._audits_in_writing)
+            if waiting + len(items) > MOST_PENDING:
                 raise JobsyncError(
-                    f"{len(self._audits)} finished tasks wait for the database, which is away: no more can be kept; "
+                    f"{waiting} finished tasks wait for the database, which is away: no more can be kept; "
                     "stop, or bring it back"
                 )
-            self._audits.update({item: self._claimed_by.get(item, self._incarnation()) for item in items})
+            for item in items:
+                # Without a run nobody asks who had claimed it.
+                self._audits[item] = 0 if self.run_name is None else self._holder_of(item)
             self._schedule(AUDIT_DELAY_SEC)
+
+    def _holder_of(self, item: str) -> int:
+        holder = self._claimed_by.get(item)
+        return self._incarnation() if holder is None else holder
 
     @property
     def pending(self) -> int:
         """How many entries wait for the database."""
-        return len(self._claims) + len(self._audits) + len(self._releases)
+        return len(self._claims) + len(self._audits) + len(self._audits_in_writing) + len(self._releases)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing waits and nothing is being written this instant."""
-        return not self.pending and not self._flushing.locked()
+        return not self.pending and not self._is_writing
 
     def _schedule(self, delay_sec: float) -> None:
-        due_sec = boot_sec() + delay_sec
-        if due_sec < self._due_sec:
-            self._due_sec = due_sec
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="jobsync-ledger", daemon=True)
-                self._thread.start()
-            self._wake.set()
+        if self._due_sec == NEVER or delay_sec < AUDIT_DELAY_SEC:
+            due_sec = boot_sec() + delay_sec
+            if due_sec < self._due_sec:
+                self._due_sec = due_sec
+                self._wake()
 
-    def flush(self, patience_sec: float = -1) -> bool:
-        """Write everything that waits; False if the database could not take it (it is kept and tried again).
+    def _wake(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="jobsync-ledger", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
-        Waits for a flush that is under way, at most `patience_sec` (negative: as long as it takes).
+    def flush(self, patience_sec: float = PATIENCE_SEC) -> bool:
+        """Have everything written that waits now; False if the database did not take it, or not in time.
+
+        What is not written is kept and tried again. Returns within `patience_sec` in any case.
         """
-        if not self._flushing.acquire(timeout=patience_sec):
-            return False
+        until_sec = boot_sec() + patience_sec
+        with self._lock:
+            if self.is_settled:
+                return True
+            # Only a writing that begins from here on is sure to hold all of it.
+            wanted, failures = self._begun + 1, self._failures
+            self._due_sec = 0.0
+            self._wake()
+            while self._written < wanted and self._failures == failures and not self._closed:
+                left_sec = until_sec - boot_sec()
+                if left_sec <= 0:
+                    break
+                self._changed.wait(left_sec)
+            return self._written >= wanted
+
+    # --- the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._wait():
+            self._write_all()
+
+    def _wait(self) -> bool:
+        """Wait until something is due to be written; False when the ledger is closed."""
+        with self._lock:
+            while not self._closed:
+                wait_sec = min(self._due_sec, self._sweeper.due_sec) - boot_sec()
+                if wait_sec <= 0:
+                    if self._due_sec <= boot_sec():
+                        return True
+                    self._sweeper.begin()
+                else:
+                    self._changed.wait(None if wait_sec == NEVER else wait_sec)
+        return False
+
+    def _write_all(self) -> None:
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+            self._is_writing = True
+            claims, self._claims = self._claims, {}
+            self._audits_in_writing, self._audits = self._audits, {}
+            releases = dict(self._releases)
+            self._due_sec = NEVER
+        error: Exception | None = None
         try:
-            with self._lock:
-                claims, self._claims = self._claims, {}
-                audits, releases = dict(self._audits), dict(self._releases)
-                self._due_sec = float("inf")
-            try:
-                self._write_claims(claims)
-                for batch in _batches(audits):
-                    self._write_audits(batch)
-                self._write_releases(releases)
-            except JobsyncError as error:
-                with self._lock:
-                    self._claims = {**claims, **self._claims}
-                    self._schedule(RETRY_SEC)
-                log.warning("%d claims and audits wait for the database: %s", self.pending, error)
-                return False
-            return True
-        finally:
-            self._flushing.release()
+            self._see_to_day()
+            self._write_claims(claims)
+            for batch in _batches(self._audits_in_writing):
+                self._write_audits(batch)
+            self._write_releases(releases)
+        except Exception as caught:  # noqa: BLE001 - the thread must not end, whatever it was
+            error = caught
+        with self._lock:
+            self._is_writing = False
+            if error is None:
+                self._written = number
+            else:
+                self._failures += 1
+                self._claims = {**claims, **self._claims}
+                self._audits = {**self._audits_in_writing, **self._audits}
+                self._audits_in_writing = {}
+                self._due_sec = boot_sec() + RETRY_SEC
+            self._changed.notify_all()
+        if isinstance(error, JobsyncError):
+            log.warning("%d claims and audits wait for the database: %s", self.pending, error)
+        elif error is not None:
+            log.error("%d claims and audits could not be written, and are kept", self.pending, exc_info=error)
 
     def _write_claims(self, claims: dict[str, int]) -> None:
-        for incarnation in set(claims.values()):
-            items = [item for item, holder in claims.items() if holder == incarnation]
+        for incarnation, items in _by_holder(claims):
             for start in range(0, len(items), BATCH):
                 batch = items[start : start + BATCH]
-                tokens = [self._token_of(item) for item in batch]
+                tokens = map(self._token_of, batch)
                 self._pool.run(self._records.claim(incarnation, self.day, self.run_name, batch, tokens))
+                for item in batch:
+                    claims.pop(item, None)
 
     def _write_audits(self, claimed_by: dict[str, int]) -> None:
         rows = self._pool.run(self._records.audit(claimed_by, self.day, self.run_name))
@@ -182,40 +257,46 @@ class Ledger:
         with self._lock:
             self._taken |= taken
             for item in claimed_by:
-                self._audits.pop(item, None)
+                self._audits_in_writing.pop(item, None)
                 self._claimed_by.pop(item, None)
 
     def _write_releases(self, claimed_by: dict[str, int]) -> None:
-        for incarnation in set(claimed_by.values()):
-            items = [item for item, holder in claimed_by.items() if holder == incarnation]
+        for incarnation, items in _by_holder(claimed_by):
             self._pool.run(self._records.release(incarnation, self.day, self.run_name, items))
         with self._lock:
             for item in claimed_by:
                 self._releases.pop(item, None)
 
-    def _run(self) -> None:
-        while not self._closed:
-            self._wake.wait()
-            self._wake.clear()
-            while not self._closed and (wait_sec := self._due_sec - boot_sec()) != float("inf"):
-                if wait_sec <= 0:
-                    self.flush()
-                else:
-                    self._wake.wait(wait_sec)
-                    self._wake.clear()
+    def _see_to_day(self) -> None:
+        """Before the first row of a date is written, have tables made for that date."""
+        if self._day_is_seen_to:
+            return
+        with self._day_lock:
+            if not self._day_is_seen_to:
+                self._pool.run(self._records.make_day(self.day))
+                self._day_is_seen_to = True
+                self._sweeper.schedule()
 
     def close(self, patience_sec: float) -> None:
         """Write what waits, trying for `patience_sec`; then end the thread."""
         until_sec = boot_sec() + patience_sec
-        while not self.flush(patience_sec) and boot_sec() < until_sec:
+        while not self.flush(max(0.0, until_sec - boot_sec())) and boot_sec() < until_sec:
             threading.Event().wait(0.1)
-        self._closed = True
-        self._wake.set()
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
         if self.pending:
             log.error("%d claims and audits are lost: the database stayed away until the exit", self.pending)
 
 
 def _batches(entries: dict[str, int]) -> Iterator[dict[str, int]]:
-    items = list(entries.items())
-    for start in range(0, len(items), BATCH):
-        yield dict(items[start : start + BATCH])
+    items = iter(list(entries.items()))
+    while batch := dict(islice(items, BATCH)):
+        yield batch
+
+
+def _by_holder(entries: dict[str, int]) -> Iterable[tuple[int, list[str]]]:
+    held: dict[int, list[str]] = {}
+    for item, holder in entries.items():
+        held.setdefault(holder, []).append(item)
+    return held.items()
