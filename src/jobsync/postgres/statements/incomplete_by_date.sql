@@ -11,8 +11,9 @@ with recursive known (incarnation) as (
       and not exists (select from sync_node n where n.incarnation = k.incarnation and n.state <> 'fenced')
 )
 select c.item
-from gone join sync_claim_by_date c using (incarnation)
-where c.date = $1::date
-  and c.created_on < clock_timestamp() - $2::float8 * interval '1 second'
-  and not exists (select from sync_audit_by_date a where a.item = c.item and a.date = $1::date)
+from gone g
+cross join lateral (select c.item, c.created_on from sync_claim_by_date c
+                    where c.incarnation = g.incarnation and c.date = $1::date offset 0) c
+where c.created_on < clock_timestamp() - $2::float8 * interval '1 second'
+  and not exists (select from sync_audit_by_date a where a.item = c.item and a.date = $1::date offset 0)
 order by c.created_on, c.item

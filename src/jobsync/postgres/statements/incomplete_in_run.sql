@@ -11,8 +11,9 @@ with recursive known (incarnation) as (
       and not exists (select from sync_node n where n.incarnation = k.incarnation and n.state <> 'fenced')
 )
 select c.item
-from gone join sync_claim_in_run c using (incarnation)
-where c.run = $1::text
-  and c.created_on < clock_timestamp() - $2::float8 * interval '1 second'
-  and not exists (select from sync_audit_in_run a where a.run = $1::text and a.item = c.item)
+from gone g
+cross join lateral (select c.item, c.created_on from sync_claim_in_run c
+                    where c.incarnation = g.incarnation and c.run = $1::text offset 0) c
+where c.created_on < clock_timestamp() - $2::float8 * interval '1 second'
+  and not exists (select from sync_audit_in_run a where a.run = $1::text and a.item = c.item offset 0)
 order by c.created_on, c.item
