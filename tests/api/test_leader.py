@@ -129,9 +129,9 @@ def test_a_graceful_hand_over_waits_for_the_body(make: Callable[..., Job]) -> No
             with in_thread(lambda: first.__exit__(None, None, None)):
                 assert old.lead is not None
                 assert old.lead.lost.wait(LIMIT_SEC)
-                # Its tokens have gone on, so what is left is the body alone.
+                # Its tokens go on at once; what leads is waited for.
                 eventually(lambda: len(second.my_tokens) == TOKENS)
-                assert not new.entered.is_set()
+                assert not new.entered.wait(0.5)
                 old.end.set()
                 assert new.entered.wait(LIMIT_SEC)
             assert new.lead is not None
