@@ -27,6 +27,9 @@ example: $(READY)  ## run an example that judges itself: make example NAME=daily
 test: lint       ## lint, then every test but the slow ones
 	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
 
+docs: $(READY)   ## build the site into build/site; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 test-slow: $(READY)  ## the tests that take minutes
 	@$(BIN)/python -m pytest -n 2 -m slow
 

@@ -1,0 +1,83 @@
+"""What the site needs beyond its pages: the documents that stand at the root of the checkout, and guides to come.
+
+The built site stands alone: it opens from a folder without a network. MkDocs reads pages from `docs/` alone;
+ARCHITECTURE.md, CHANGELOG.md and CONTRIBUTING.md stay where people expect them and are shown as pages of the site,
+their links turned to where the same things are on it. Guides and decisions that the navigation does not name are
+added to their sections, in the order of their file names.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
+
+ROOT_PAGES = {
+    "ARCHITECTURE.md": "project/architecture.md",
+    "CHANGELOG.md": "project/changelog.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "README.md": "index.md",
+}
+SHIM_ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
+SHIM = "assets/iframe-worker.js"
+_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Complete the sections that grow by files of their own."""
+    docs = Path(config.docs_dir)
+    add_missing(section(config.nav or [], "Guide"), docs, "guide")
+    add_missing(section(section(config.nav or [], "Project"), "Decisions"), docs, "decisions")
+    # A 404 page and a sitemap need to know where the site will stand; this one may stand anywhere.
+    config.theme.static_templates -= {"404.html", "sitemap.xml"}
+    return config
+
+
+def section(nav: list[Any], title: str) -> list[Any]:
+    """Find a section of the navigation."""
+    found: list[Any] = next(entry[title] for entry in nav if isinstance(entry, dict) and title in entry)
+    return found
+
+
+def add_missing(entries: list[Any], docs: Path, folder: str) -> None:
+    """Add the pages of a folder that are not there yet."""
+    named = {page for entry in entries for page in (entry.values() if isinstance(entry, dict) else [entry])}
+    pages = sorted(f"{folder}/{path.name}" for path in (docs / folder).glob("*.md"))
+    entries.extend(page for page in pages if page not in named)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Bring in the documents of the root."""
+    root = Path(config.config_file_path).parent
+    for name, page in ROOT_PAGES.items():
+        if page.startswith("project/"):
+            text = (root / name).read_text(encoding="utf-8")
+            files.append(File.generated(config, page, content=site_links(text, page)))
+    return files
+
+
+def site_links(text: str, page: str) -> str:
+    """Turn the links of a document of the root into links from a page of the site."""
+
+    def turned(link: re.Match[str]) -> str:
+        target, anchor = link.group(1), link.group(2) or ""
+        on_site = ROOT_PAGES.get(target, target.removeprefix("docs/"))
+        if on_site.endswith("/"):
+            on_site += "README.md"
+        return f"]({posixpath.relpath(on_site, posixpath.dirname(page))}{anchor})"
+
+    return _LINK.sub(turned, text)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - MkDocs names the arguments
+    """Let the search of a site that is read from files find its shim on the site itself."""
+    return output.replace(SHIM_ELSEWHERE, get_relative_url(SHIM, page.url))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Remove the theme's template of a sitemap, which is copied as it is once nothing renders it."""
+    Path(config.site_dir, "sitemap.xml").unlink(missing_ok=True)
