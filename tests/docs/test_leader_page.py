@@ -28,24 +28,22 @@ class Feed:
 @pytest.fixture
 def user() -> SimpleNamespace:
     """The functions that the page takes for granted, and what they were called with."""
-    deleted, stored, rolled, feed = threading.Event(), [], threading.Event(), Feed()  # type: ignore[var-annotated]
+    feed = Feed()
 
     @contextmanager
     def open_feed() -> Any:
         yield feed
         feed.closed.set()
 
-    return SimpleNamespace(deleted=deleted, stored=stored, rolled=rolled, feed=feed, open_feed=open_feed)
+    deleted, rolled = threading.Event(), threading.Event()
+    return SimpleNamespace(deleted=deleted, stored=[], rolled=rolled, feed=feed, open_feed=open_feed)
 
 
 def play(stage: Stage, user: SimpleNamespace) -> dict[str, Any]:
-    names: dict[str, Any] = {}
-
     def roll_up_statistics() -> None:
         user.rolled.set()
-        names["job"].stop()
+        stage.names["job"].stop()
 
-    names = stage.names
     return stage.play(
         PAGE,
         delete_old_sessions=user.deleted.set,
