@@ -9,6 +9,8 @@
 `README.md` is the way in; `ARCHITECTURE.md` shows the rooms of this package and which way imports may point.
 """
 
+from jobsync.api.async_job import AsyncJob
+from jobsync.api.async_leader import AsyncLead
 from jobsync.api.claim import Claim
 from jobsync.api.compat import config
 from jobsync.api.config import CoordinationConfig
@@ -41,6 +43,8 @@ from jobsync.runtime.leadership import Lead
 
 __all__ = [
     "AlreadyDone",
+    "AsyncJob",
+    "AsyncLead",
     "Claim",
     "ConfigMismatch",
     "ConnectionsLent",
