@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from jobsync import CoordinationConfig, Job
+from jobsync.postgres.schema import ensure_schema
 from jobsync.runtime.ledger import Ledger
 
 FIRST_DAY = date(2026, 1, 1)
@@ -49,6 +50,8 @@ def tasks(dsn: str, prefix: str, count: int, repeats: int) -> dict[str, Any]:
     """Walk a list with and without a run; the clock stops when the last audit is committed."""
     ids, told = [f"task-{number}" for number in range(count)], {}
     today = _today(dsn)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        ensure_schema(conn, prefix)
     for kind in ("plain", "run"):
         rates, cpu = [], []
         for turn in range(repeats):

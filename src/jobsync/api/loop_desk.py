@@ -32,23 +32,15 @@ class LoopDesk:
         self._node = node
         self._ledger = ledger
         self._stop = stop
+        # Asked once a task or oftener, so that a call in between would be felt.
         self.token_of_text = token_of_text
-
-    def now_sec(self) -> float:
-        """Read the clock."""
-        return boot_sec()
+        self.now_sec = boot_sec
+        self.take_in_hand = node.hands.take
+        self.put_back = node.hands.put_back
 
     def holding_now(self) -> Holding | None:
         """Give what is held this instant."""
         return self._node.holding
-
-    def take_in_hand(self, token: int) -> None:
-        """Let hand-overs of this token wait."""
-        self._node.hands.take(token)
-
-    def put_back(self, token: int) -> None:
-        """Let them wait no more."""
-        self._node.hands.put_back(token)
 
     def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
         """Claim durably; give the texts of those that are this node's."""
@@ -60,6 +52,11 @@ class LoopDesk:
             ledger.flush()  # Bodies that are quicker than the disk wait for it here.
         tokens = [token for _, token in batch]
         return self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
+
+    def claim_stands(self, text: str, incarnation: int) -> bool:
+        """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""
+        ledger = self._ledger
+        return ledger.run_name is None or not isinstance(ledger, Ledger) or ledger.claimed_as(text) == incarnation
 
     def release_batch(self, texts: list[str]) -> None:
         """Let go of claims."""

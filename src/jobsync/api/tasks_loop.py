@@ -55,6 +55,9 @@ class Worker(Protocol):
     def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
         """Claim durably; give the texts of those that are this node's."""
 
+    def claim_stands(self, text: str, incarnation: int) -> bool:
+        """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""
+
     def release_batch(self, texts: list[str]) -> None:
         """Let go of claims."""
 
@@ -97,7 +100,7 @@ class TaskLoop:
         self._coming: Claiming | Exception | None = None
         self._in_hand: tuple[Task, int] | None = None
         self._held: Holding | None = None
-        self._taken_sec = 0.0
+        self._asked_sec = 0.0
         self._counts_as_done = True
         self._lost = False
         self._done_in_run: set[str] = set()
@@ -190,7 +193,8 @@ class TaskLoop:
 
     def _give_back_if_slow(self) -> None:
         """Let go of what was claimed in quicker times: others may want it before this node comes to it."""
-        body_sec = self._worker.now_sec() - self._taken_sec
+        now_sec = self._worker.now_sec()
+        body_sec, self._asked_sec = now_sec - self._asked_sec, now_sec
         if body_sec < SLOW_BODY_SEC or body_sec * len(self._ready) < HELD_MOST_SEC:
             return
         tasks = [task for task, _ in self._ready]
@@ -210,9 +214,9 @@ class TaskLoop:
             # In hand first, then the question: a hand-over that begins in between waits for this body.
             worker.take_in_hand(token)
             held = worker.holding_now()
-            if held is not None and token in held.tokens:
+            # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
+            if held is not None and token in held.tokens and worker.claim_stands(task.text, held.incarnation):
                 self._in_hand, self._held = taken, held
-                self._taken_sec = worker.now_sec()
                 break
             worker.put_back(token)
             lost.append(task.text)
@@ -239,7 +243,8 @@ class TaskLoop:
         self._ready.extend(each for each in batch if each[0].text in claimed)
         if claimed:
             self._idle_sec = IDLE_FIRST_SEC
-        self._pace.begins(len(self._ready), self._worker.now_sec())
+        self._asked_sec = self._worker.now_sec()
+        self._pace.begins(len(self._ready), self._asked_sec)
         self._look_ahead_at = self._pace.look_ahead_at if self._looks_ahead else -1
         return True
 

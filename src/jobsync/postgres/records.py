@@ -17,6 +17,8 @@ from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence
 from jobsync.postgres.statement import Statement, call, run, run_async, statement
 
+SAMPLES = 16
+
 
 class Records:
     """Makes the statements of one fleet (prefix) for one node."""
@@ -34,6 +36,18 @@ class Records:
             return statement("claim_by_date", self._prefix, *right)
         return statement("claim_in_run", self._prefix, *right, run_name)
 
+    def claim_fresh(
+        self, incarnation: int, day: date, run_name: str | None, items: Sequence[str], tokens: Iterable[int]
+    ) -> Statement:
+        """Claim tasks that were most likely never claimed, at half the cost.
+
+        No row where one of a few samples was; an error for which `is_duplicate` where another was. Ask `claim` then.
+        """
+        right = (self._node, incarnation, day, text_array(items), int_array(tokens))
+        if run_name is None:
+            return statement("claim_fresh_by_date", self._prefix, *right, _few(items))
+        return statement("claim_fresh_in_run", self._prefix, *right, run_name, _few(items))
+
     def release(self, incarnation: int, day: date, run_name: str | None, items: Sequence[str]) -> Statement:
         """Let go of claims that were not audited."""
         kind, scope = ("release_by_date", day) if run_name is None else ("release_in_run", run_name)
@@ -46,6 +60,18 @@ class Records:
             return statement("audit_by_date", self._prefix, self._node, day, items)
         holders = int_array(claimed_by.values())
         return statement("audit_in_run", self._prefix, self._node, items, holders, day, run_name)
+
+    def audit_fresh(self, claimed_by: dict[str, int], day: date, run_name: str | None) -> Statement:
+        """Record that tasks are done that were most likely never recorded, at half the cost.
+
+        In a run the rows are those of `audit`, without one they are a count: 0 where one of a few samples was recorded.
+        An error for which `is_duplicate` where any other was. Ask `audit` then.
+        """
+        if run_name is None:
+            items = list(claimed_by)
+            return statement("audit_fresh_by_date", self._prefix, self._node, day, text_array(items), _few(items))
+        items, holders = list(claimed_by), int_array(claimed_by.values())
+        return statement("audit_fresh_in_run", self._prefix, self._node, text_array(items), holders, day, run_name)
 
     def read_audit(self, day: date, run_name: str | None) -> Statement:
         """List what is done: (node, item, date)."""
@@ -97,6 +123,15 @@ def text_array(items: Sequence[str]) -> str:
 def int_array(numbers: Iterable[int]) -> str:
     """Write numbers as an array's literal."""
     return f"{{{str(list(numbers))[1:-1]}}}"
+
+
+def is_duplicate(error: JobsyncError) -> bool:
+    """Tell whether the database refused a statement since a row was there already."""
+    return isinstance(error.__cause__, psycopg.errors.UniqueViolation)
+
+
+def _few(items: Sequence[str]) -> str:
+    return text_array(items[:: max(1, len(items) // SAMPLES)])
 
 
 def is_usable(conn: Connection[Any] | AsyncConnection[Any]) -> bool:

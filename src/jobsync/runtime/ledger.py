@@ -14,7 +14,8 @@ from itertools import islice
 
 from jobsync.core.errors import JobsyncError
 from jobsync.postgres.pool import Pool
-from jobsync.postgres.records import Records
+from jobsync.postgres.records import Records, is_duplicate
+from jobsync.postgres.statement import Row, Statement
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.day_sweeper import DaySweeper
 
@@ -24,6 +25,8 @@ MOST_PENDING = 1_000_000
 RETRY_SEC = 0.5
 BATCH = 5_000
 PATIENCE_SEC = 2.0
+HOPE_FROM = 64
+HOPELESS_SEC = 10.0
 NEVER = float("inf")
 
 log = logging.getLogger("jobsync")
@@ -54,6 +57,7 @@ class Ledger:
         self._day_lock = threading.Lock()
         self._day_is_seen_to = run_name is not None
         self._sweeper = DaySweeper(pool, records)
+        self._fresh_claims, self._fresh_audits = Hope(), Hope()
         self._claims: dict[str, int] = {}
         self._claimed_by: dict[str, int] = {}
         self._audits: dict[str, int] = {}
@@ -84,12 +88,37 @@ class Ledger:
             return set()
         self._see_to_day()
         incarnation = self._incarnation()
-        work = self._records.claim(incarnation, self.day, self.run_name, list(wanted), wanted.values())
-        claimed = {row[0] for row in self._pool.run(work)}
+        claimed = self._claim(incarnation, wanted)
         if self.run_name is not None:
             with self._lock:
                 self._claimed_by.update(dict.fromkeys(claimed, incarnation))
         return claimed
+
+    def _claim(self, incarnation: int, wanted: dict[str, int]) -> set[str]:
+        """Claim tasks with their tokens: quickly where all seem new, and carefully what is left then."""
+        claimed = set()
+        if self._fresh_claims.are_likely(len(wanted)):
+            work = self._records.claim_fresh(incarnation, self.day, self.run_name, list(wanted), wanted.values())
+            claimed = {row[0] for row in self._try(work)}
+            self._fresh_claims.learn(found=bool(claimed))
+        left = {item: token for item, token in wanted.items() if item not in claimed}
+        if left:
+            work = self._records.claim(incarnation, self.day, self.run_name, list(left), left.values())
+            claimed |= {row[0] for row in self._pool.run(work)}
+        return claimed
+
+    def _try(self, work: Statement) -> list[Row]:
+        """Execute a statement that fails where a row is there already; no rows then."""
+        try:
+            return self._pool.run(work)
+        except JobsyncError as error:
+            if is_duplicate(error):
+                return []
+            raise
+
+    def claimed_as(self, item: str) -> int | None:
+        """Give the registration as which a task of the run is claimed here, if it is."""
+        return self._claimed_by.get(item)
 
     def release(self, items: list[str]) -> None:
         """Let go of claimed tasks that were not done: at once, or as soon as the database is back."""
@@ -133,7 +162,8 @@ class Ledger:
             for item in items:
                 # Without a run nobody asks who had claimed it.
                 self._audits[item] = 0 if self.run_name is None else self._holder_of(item)
-            self._schedule(AUDIT_DELAY_SEC)
+            if self._due_sec == NEVER:
+                self._schedule(AUDIT_DELAY_SEC)
 
     def _holder_of(self, item: str) -> int:
         holder = self._claimed_by.get(item)
@@ -245,7 +275,12 @@ class Ledger:
                     claims.pop(item, None)
 
     def _write_audits(self, claimed_by: dict[str, int]) -> None:
-        rows = self._pool.run(self._records.audit(claimed_by, self.day, self.run_name))
+        rows: list[Row] = []
+        if self._fresh_audits.are_likely(len(claimed_by)):
+            rows = self._try(self._records.audit_fresh(claimed_by, self.day, self.run_name))
+            self._fresh_audits.learn(found=bool(rows and rows[0][0]))
+        if not rows or rows[0][0] == 0:
+            rows = self._pool.run(self._records.audit(claimed_by, self.day, self.run_name))
         taken = set() if self.run_name is None else set(claimed_by) - {row[0] for row in rows}
         if taken:
             log.warning(
@@ -287,6 +322,22 @@ class Ledger:
             self._changed.notify_all()
         if self.pending:
             log.error("%d claims and audits are lost: the database stayed away until the exit", self.pending)
+
+
+class Hope:
+    """Whether rows of a large batch may be taken for new: until they were not, and again some time after."""
+
+    def __init__(self) -> None:
+        self._not_before_sec = 0.0
+
+    def are_likely(self, count: int) -> bool:
+        """Tell whether trying is worth it."""
+        return count >= HOPE_FROM and boot_sec() >= self._not_before_sec
+
+    def learn(self, *, found: bool) -> None:
+        """Take in whether they were new."""
+        if not found:
+            self._not_before_sec = boot_sec() + HOPELESS_SEC
 
 
 def _batches(entries: dict[str, int]) -> Iterator[dict[str, int]]:
