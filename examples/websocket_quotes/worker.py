@@ -8,6 +8,7 @@ only while the symbol is this node's. And a node lets go of a symbol only when n
 """
 
 import json
+import logging
 import sys
 import time
 from threading import Lock
@@ -16,7 +17,9 @@ from typing import Any
 import psycopg
 from websockets.sync.client import connect
 
-from jobsync import CoordinationConfig, DatabaseUnavailable, Job, OwnershipLost
+from jobsync import CoordinationConfig, Job, JobsyncError
+
+log = logging.getLogger("subscriber")
 
 GATHER_SEC = 0.3
 
@@ -56,7 +59,8 @@ class Subscriber:
     def follow(self, tokens: set[int]) -> None:
         """Subscribe, each symbol from the position at which its last owner left it."""
         try:
-            rows = self.db.execute("select symbol, seq from position where symbol = any(%s)", [self.symbols_of(tokens)])
+            symbols = self.symbols_of(tokens)
+            rows = self.db.execute("select symbol, seq from position where symbol = any(%s)", [symbols])
             positions: dict[str, int] = dict(rows.fetchall())
         except psycopg.Error:
             self.job.stop()  # Who cannot follow his symbols must not keep their tokens.
@@ -66,7 +70,7 @@ class Subscriber:
         self.feed.send(json.dumps({"subscribe": positions}))
 
     def let_go(self, tokens: set[int]) -> None:
-        """Stop following; the next owner begins only after this has returned, so it waits for the commit in hand."""
+        """Stop following. The next owner begins after this has returned, so it waits for a commit in hand."""
         symbols = self.symbols_of(tokens)
         with self.in_hand:
             for symbol in symbols:
@@ -100,8 +104,9 @@ class Subscriber:
             try:
                 with self.job.transaction(symbol, repeat=True) as conn:
                     write(conn, self.name, symbol, quotes)
-            except (OwnershipLost, DatabaseUnavailable):
-                return  # They wait for the next try. If the symbol is another's now, `let_go` is about to be called.
+            except (JobsyncError, psycopg.OperationalError) as error:
+                log.warning("%s waits for the next try: %s", symbol, error)  # or until `let_go` takes it away
+                return
             quotes.clear()
 
 
@@ -110,7 +115,8 @@ def write(conn: Any, node: str, symbol: str, quotes: list[Any]) -> None:
     (stored,) = conn.execute("select seq from position where symbol = %s", [symbol]).fetchone()
     fresh: list[Any] = []
     for quote in quotes:
-        # Anything else was stored before a commit whose answer was lost, or was under way when the symbol moved.
+        # Anything else is stored already, and the answer to the commit was lost;
+        # or it was under way when the symbol moved, and is replayed.
         if quote["seq"] == stored + len(fresh) + 1:
             fresh.append(quote)
     if fresh:
