@@ -81,6 +81,11 @@ def test_too_few_nodes_after_the_grace_period(connection: dict[str, Any]) -> Non
     assert isinstance(refused.value, TimeoutError)
 
 
+def test_a_grace_period_shorter_than_joining_takes(coord_config: CoordinationConfig) -> None:
+    with Job("worker-01", coordination_config=coord_config, wait_on_enter=0) as job:
+        assert len(job.my_tokens) == TOKENS
+
+
 def test_a_job_without_coordination() -> None:
     done = []
     with Job("worker-01", coordination_config=None) as job:

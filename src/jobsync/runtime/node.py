@@ -86,6 +86,8 @@ class Node:
             wait_sec = PACE.lasting_sec(wait_sec)
             self._wait_for(lambda _: False, wait_sec, stop)
             limit_sec = max(limit_sec, wait_sec + MARGIN_SEC)
+            # A period that is shorter than joining takes is no reason to fail: this node is to be counted, too.
+            self._wait_for(lambda standing: standing.live > 0, began_sec + limit_sec - boot_sec(), stop)
         # Seen once is enough: a node that waits for its tokens need not see the others stay.
         enough = self._wait_for(self._are_enough, limit_sec if wait_sec is None else 0.0, stop)
         settled = enough and self._wait_for(lambda standing: standing.settled, began_sec + limit_sec - boot_sec(), stop)
