@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from bench import aged, answers, deals, idle, memory, moves
+from bench import aged, answers, deals, idle, memory, moves, records
 from bench.context import DSN_VARIABLE, Context, open_context
 from bench.figures import Figure, command_for, markdown, table
 
@@ -31,6 +31,11 @@ BENCHES: dict[str, Callable[[Context], list[Figure]]] = {
     "ids-for-token": answers.ids_for_token,
     "aged": aged.aged,
     "overlap": moves.overlap,
+    "tasks": records.tasks,
+    "add-task": records.add_task,
+    "locks": records.locks,
+    "transaction": records.transaction,
+    "prune": records.prune,
 }
 _BETWEEN_MARKS = re.compile(r"(<!-- table -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
