@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobsync.postgres.records import int_array, text_array
 from jobsync.postgres.statement import Row, Statement, statement
 
 
@@ -37,14 +38,16 @@ class LockStatements:
         self._prefix = prefix
 
     def register(self, locks: list[NewLock], creator: str, expires_in_days: float | None) -> Statement:
-        """Store locks, in one statement however many they are."""
+        """Store locks, in one statement however many they are. Equal patterns are sent and read once."""
+        which = {patterns: number for number, patterns in enumerate({lock.patterns: None for lock in locks}, start=1)}
         return statement(
             "register_locks",
             self._prefix,
-            [lock.task_id for lock in locks],
-            [lock.token for lock in locks],
-            [json.dumps(lock.patterns) for lock in locks],
-            [lock.reason for lock in locks],
+            text_array([lock.task_id for lock in locks]),
+            int_array(lock.token for lock in locks),
+            text_array([json.dumps(patterns) for patterns in which]),
+            int_array(which[lock.patterns] for lock in locks),
+            text_array([lock.reason for lock in locks]),
             creator,
             expires_in_days,
         )

@@ -8,7 +8,7 @@ What has no run lies in one table a day (`make_day`, `drop_day`), so that a day 
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -110,14 +110,23 @@ class Records:
         return call("finish_task", self._prefix, *right, item, day, run_name, repeat, types=types)
 
 
-def text_array(items: Sequence[str]) -> str:
+def text_array(items: Sequence[str | None]) -> str:
     """Write texts as an array's literal: many times quicker than having each adapted by itself."""
-    if not items:
+    if None in items:
+        return f"{{{','.join(map(_element, items))}}}"
+    texts = cast("Sequence[str]", items)
+    if not texts:
         return "{}"
-    joined = '","'.join(items)
-    if "\\" in joined or joined.count('"') != 2 * (len(items) - 1):
-        joined = '","'.join(item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    joined = '","'.join(texts)
+    if "\\" in joined or joined.count('"') != 2 * (len(texts) - 1):
+        return f"{{{','.join(map(_element, texts))}}}"
     return f'{{"{joined}"}}'
+
+
+def _element(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def int_array(numbers: Iterable[int]) -> str:
@@ -143,6 +152,8 @@ def end_transaction(conn: Connection[Any], finish: Statement, text: str) -> str:
     """Execute the last statement of a task's transaction and give its outcome."""
     try:
         outcome: str = run(conn, finish)[0][0]
+    except psycopg.IntegrityError:
+        raise  # A constraint that the user had deferred to this moment.
     except psycopg.Error as error:
         raise _could_not_end(text, error) from error
     return outcome
@@ -152,6 +163,8 @@ async def end_transaction_async(conn: AsyncConnection[Any], finish: Statement, t
     """Do the same on an asynchronous connection."""
     try:
         outcome: str = (await run_async(conn, finish))[0][0]
+    except psycopg.IntegrityError:
+        raise
     except psycopg.Error as error:
         raise _could_not_end(text, error) from error
     return outcome
