@@ -23,6 +23,7 @@ from jobsync import (
 )
 from jobsync.core.pool import LEADERSHIP
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.leadership import Singleton
 from tests.api.jobs import TOKENS, Recorder, eventually, in_thread, query, settings
 
 LIMIT_SEC = 20.0
@@ -409,6 +410,20 @@ def test_leaving_waits_for_a_stubborn_singleton_only_as_long_as_for_a_hand_over(
     assert 1 <= boot_sec() - leaving_sec < 2.5
     assert "goes on although its job ends" in caplog.text
     end.set()
+
+
+def test_a_job_whose_singletons_cannot_start_leaves_again(
+    make: Callable[..., Job], server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Singleton, *_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Singleton, "start", refuse)
+    job = make("a")
+    job.singleton(lambda: None)
+    with pytest.raises(RuntimeError, match="thread"), job:
+        pytest.fail("entered")
+    assert query(server_dsn, f"select name from {prefix}node") == []
 
 
 def test_the_first_callback_still_waits_for_the_body(make: Callable[..., Job]) -> None:

@@ -14,7 +14,7 @@ from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.engine import NOBODY
 from jobsync.runtime.hands import InHand
-from jobsync.runtime.leadership import OVERRUN_SEC, Lead, gain, leading
+from jobsync.runtime.leadership import OVERRUN_SEC, Lead, Singleton, gain, leading
 from tests.api.jobs import eventually
 
 FOREVER = 1e12
@@ -152,3 +152,52 @@ def test_a_body_that_ends_is_not_complained_of(caplog: pytest.LogCaptureFixture)
     for thread in watchers:
         thread.join(10)
     assert not caplog.records
+
+
+def thread_of(singleton: Singleton) -> threading.Thread:
+    assert singleton._thread is not None
+    return singleton._thread
+
+
+def test_a_singleton_that_waits_to_lead_is_not_waited_for() -> None:
+    node = Node()
+    singleton = Singleton(lambda lead: None, "work", None)
+    singleton.start(node, node.stop)
+    singleton.finish(boot_sec() + 10)
+    assert thread_of(singleton).is_alive()
+    node.stop.set()
+    thread_of(singleton).join(10)
+    assert not thread_of(singleton).is_alive()
+
+
+def test_a_singleton_does_not_begin_once_the_job_was_stopped() -> None:
+    node, begun = Node(leads()), threading.Event()
+    take = node.hands.take
+
+    def take_late(token: int) -> None:
+        take(token)
+        node.stop.set()  # It comes just after the last look for it.
+
+    node.hands.take = take_late  # type: ignore[method-assign]
+    singleton = Singleton(lambda lead: begun.set(), "work", None)
+    singleton.start(node, node.stop)
+    thread_of(singleton).join(10)
+    assert not begun.is_set()
+    assert not node.would_wait()
+
+
+def test_a_hand_over_waits_for_a_singleton_only_while_it_runs() -> None:
+    node, begun, end = Node(leads()), threading.Event(), threading.Event()
+
+    def work(lead: Lead) -> None:
+        begun.set()
+        end.wait(10)
+
+    singleton = Singleton(work, "work", None)
+    singleton.start(node, node.stop)
+    assert begun.wait(10)
+    assert node.would_wait()
+    end.set()
+    eventually(lambda: not node.would_wait())
+    node.stop.set()
+    thread_of(singleton).join(10)

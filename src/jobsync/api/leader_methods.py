@@ -70,12 +70,16 @@ class LeaderMethods(Membership):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        with self._lock:
-            node = self._node
-            if node is not None and not isinstance(node, Visitor):
-                self._leads_with = node
-                for singleton in self._singletons:
-                    singleton.start(node, self._stop)
+        try:
+            with self._lock:
+                node = self._node
+                if node is not None and not isinstance(node, Visitor):
+                    self._leads_with = node
+                    for singleton in self._singletons:
+                        singleton.start(node, self._stop)
+        except BaseException:  # No thread could be started: a job that was not entered is not exited by `with`.
+            self._exit()
+            raise
         return self
 
     def _leave(self, node: AnyNode) -> None:

@@ -234,12 +234,15 @@ class Singleton:
         self._thread.start()
 
     def finish(self, until_sec: float) -> None:
-        """Wait for the function to end, after the stop; from a boot-clock reading on, nobody waits for it any more."""
+        """Wait for the function to end, after the stop; from a boot-clock reading on, nobody waits for it any more.
+
+        A thread that waits to lead is left to itself: it ends with its next look.
+        """
         thread, lead = self._thread, self._lead
-        if thread is None or thread is threading.current_thread():
+        if thread is None or lead is None or thread is threading.current_thread():
             return
         thread.join(max(0.0, until_sec - boot_sec()))
-        if thread.is_alive() and lead is not None:
+        if thread.is_alive():
             log.warning("singleton %r goes on although its job ends: let it look at lead.wait()", self.name)
             lead.let_go()
 
@@ -249,6 +252,8 @@ class Singleton:
             while True:
                 with leading(node, stop, None) as lead:
                     self._lead = lead
+                    if stop.is_set():  # Whoever stopped the job before he could see the lead does not wait for it.
+                        return
                     began_sec = boot_sec()
                     well = self._run_once(lead)
                     self._lead = None
