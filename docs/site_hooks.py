@@ -8,6 +8,7 @@ added to their sections, in the order of their file names.
 
 import posixpath
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ ROOT_PAGES = {
 }
 SHIM_ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 SHIM = "assets/iframe-worker.js"
+CHEATSHEET_MARK = "<!-- the cheat sheet -->"
+DIAGRAMS = "assets/diagrams"
+_MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -56,8 +60,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, page in ROOT_PAGES.items():
         if page.startswith("project/"):
             text = (root / name).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=site_links(text, page)))
+            files.append(File.generated(config, page, content=drawn(site_links(text, page), root)))
     return files
+
+
+def drawn(text: str, root: Path) -> str:
+    """Put pictures in the place of Mermaid diagrams, which a browser could draw only with a library from elsewhere.
+
+    The pictures are Mermaid's own output, saved under the hash of the diagram's text. A diagram that was changed since
+    is shown as the text that it is, until its picture is drawn anew.
+    """
+
+    def picture(diagram: re.Match[str]) -> str:
+        name = f"{DIAGRAMS}/{sha256(diagram.group(1).encode()).hexdigest()[:12]}.svg"
+        there = (root / "docs" / name).is_file()
+        return f"![diagram](../{name}){{ .diagram }}" if there else diagram.group(0).replace("mermaid", "text", 1)
+
+    return _MERMAID.sub(picture, text)
 
 
 def site_links(text: str, page: str) -> str:
@@ -71,6 +90,31 @@ def site_links(text: str, page: str) -> str:
         return f"]({posixpath.relpath(on_site, posixpath.dirname(page))}{anchor})"
 
     return _LINK.sub(turned, text)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Write the cheat sheet out, a heading for each query, so that it can be searched and linked to."""
+    if CHEATSHEET_MARK not in markdown:
+        return markdown
+    sheet = Path(config.config_file_path).with_name("sql") / "Cheatsheet.sql"
+    return markdown.replace(CHEATSHEET_MARK, written_out(sheet.read_text(encoding="utf-8")))
+
+
+def written_out(sheet: str) -> str:
+    """Turn the sheet's sections and names into headings, its comments into sentences, and show each statement."""
+    lines, fenced = [], False
+    for line in sheet[sheet.index("-- === ") :].splitlines():
+        is_code = bool(line.strip()) and not line.startswith("--")
+        if is_code != fenced and (is_code or not line.strip()):
+            lines.append("```sql" if is_code else "```")
+            fenced = is_code
+        if line.startswith("-- === "):
+            lines.append(f"## {line.removeprefix('-- === ').removesuffix(' ===')}")
+        elif line.startswith("-- name: "):
+            lines.append(f"### {line.removeprefix('-- name: ').replace('-', ' ').capitalize()}\n")
+        else:
+            lines.append(line.removeprefix("-- ") if not is_code else line)
+    return "\n".join([*lines, "```" if fenced else ""])
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 - MkDocs names the arguments

@@ -13,7 +13,6 @@ from tests.sql.cluster import Cluster
 TOLD_ELSEWHERE = {
     "guide/async.md",
     "guide/examples.md",
-    "guide/examples.md",
     "guide/leader.md",
     "guide/older-forms.md",
     "guide/records.md",
