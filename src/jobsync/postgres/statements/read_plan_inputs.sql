@@ -7,7 +7,7 @@ select m.plan_version,
         from sync_node n where n.state = 'live')::text as nodes,
        (select coalesce(jsonb_agg(n.name), '[]') from sync_node n where n.state = 'fenced')::text as fenced,
        (select coalesce(jsonb_object_agg(t.node, t.tokens::text), '{}') from sync_target t)::text as targets,
-       (select coalesce(jsonb_agg(jsonb_build_array(l.token_id, l.task_id, l.node_patterns) order by l.created_at, l.id), '[]')
+       (select coalesce(json_agg(json_build_array(l.token_id, l.task_id, l.node_patterns) order by l.created_at, l.id), '[]')
         from sync_lock l
         where $1::boolean and (l.expires_at is null or l.expires_at > clock_timestamp()))::text as locks
 from sync_meta m
