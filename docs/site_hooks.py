@@ -6,8 +6,10 @@ their links turned to where the same things are on it. Guides and decisions that
 added to their sections, in the order of their file names.
 """
 
+import inspect
 import posixpath
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
+from jobsync import AsyncJob, Job
+
 ROOT_PAGES = {
     "ARCHITECTURE.md": "project/architecture.md",
     "CHANGELOG.md": "project/changelog.md",
@@ -25,6 +29,8 @@ ROOT_PAGES = {
 }
 SHIM_ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 SHIM = "assets/iframe-worker.js"
+AWAITED_MARK = "<!-- what is awaited -->"
+HOW = {"tasks": "`async for`", "leader": "`async with`", "transaction": "`async with`", "singleton": "`@`"}
 CHEATSHEET_MARK = "<!-- the cheat sheet -->"
 DIAGRAMS = "assets/diagrams"
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,11 +99,25 @@ def site_links(text: str, page: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Write the cheat sheet out, a heading for each query, so that it can be searched and linked to."""
-    if CHEATSHEET_MARK not in markdown:
-        return markdown
-    sheet = Path(config.config_file_path).with_name("sql") / "Cheatsheet.sql"
-    return markdown.replace(CHEATSHEET_MARK, written_out(sheet.read_text(encoding="utf-8")))
+    """Write out what is drawn from other files: the cheat sheet, and the table of what is awaited."""
+    if CHEATSHEET_MARK in markdown:
+        sheet = Path(config.config_file_path).with_name("sql") / "Cheatsheet.sql"
+        return markdown.replace(CHEATSHEET_MARK, written_out(sheet.read_text(encoding="utf-8")))
+    return markdown.replace(AWAITED_MARK, "\n".join(awaited_table()))
+
+
+def awaited_table() -> Iterator[str]:
+    """List the public names of AsyncJob: how each is called there, and what its namesake of Job says in one line."""
+    yield "| name | how | |\n|---|---|---|"
+    for name in sorted(name for name in dir(AsyncJob) if not name.startswith("_")):
+        if getattr(getattr(Job, name), "__name__", name) != name:
+            continue  # An older name of another method.
+        found = inspect.getattr_static(AsyncJob, name)
+        says = (inspect.getdoc(getattr(Job, name)) or "").partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+        how = "`await`" if inspect.iscoroutinefunction(getattr(AsyncJob, name)) else "at once"
+        if isinstance(found, property):
+            how = "`await`" if inspect.iscoroutinefunction(found.fget) else "at once"
+        yield f"| [`{name}`][jobsync.Job.{name}] | {HOW.get(name, how)} | {says} |"
 
 
 def written_out(sheet: str) -> str:

@@ -2,11 +2,12 @@
 
 import pytest
 
+import jobsync
 from bench.spread import IDS, id_sets, row_of_functions, row_of_tokens
 from jobsync import recommended_tokens
 from jobsync.core.setting_rules import RULES
 from jobsync.core.settings import VARIABLES, Settings
-from tests.docs.pages import cells, marked
+from tests.docs.pages import DOCS, cells, marked
 
 
 def test_every_setting_stands_there_with_its_default() -> None:
@@ -35,3 +36,9 @@ def test_the_spread_of_the_functions_is_as_it_was_measured(name: str) -> None:
 
 def test_the_effect_of_the_number_of_tokens_is_as_it_was_measured() -> None:
     assert row_of_tokens(10_000) in marked("operate/tokens.md", "token counts")
+
+
+def test_everything_that_can_be_imported_stands_in_the_reference() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+    told = {name for name in jobsync.__all__ if f"::: jobsync.{name}\n" in text or f"`jobsync.{name}`" in text}
+    assert told == set(jobsync.__all__)
