@@ -10,7 +10,7 @@ from jobsync.api.claim import Claim
 from jobsync.api.loop_desk import LoopDesk
 from jobsync.api.membership import Membership
 from jobsync.api.tasks_loop import Source, TaskLoop
-from jobsync.core.errors import CoordinationDisabled, InvalidArgument, OwnershipLost
+from jobsync.core.errors import AlreadyDone, CoordinationDisabled, InvalidArgument, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
 from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
 from jobsync.runtime.ledger import Ledger
@@ -104,7 +104,12 @@ class TaskMethods(Membership):
     def _audit(self, texts: list[str]) -> None:
         if texts:
             ledger = self._recording()
-            ledger.done(texts)
+            try:
+                ledger.done(texts)
+            except JobsyncError:
+                # No more can be kept there, so they stay here, for another call.
+                self._added = {**dict.fromkeys(texts), **self._added}
+                raise
             ledger.flush()
 
     def get_audit(self) -> list[dict[str, Any]]:
@@ -196,7 +201,12 @@ class TaskMethods(Membership):
         """Tell the loop that has the task in hand how its transaction ended."""
         try:
             yield
-        except OwnershipLost:
+        except AlreadyDone:
+            for loop in self._loops:
+                loop.note_recorded(text)
+            raise
+        except BaseException:
+            # Whoever catches this and comes back for the next task has not done this one: its effects are not written.
             for loop in self._loops:
                 loop.note_lost(text)
             raise

@@ -10,6 +10,8 @@ language plpgsql as $$
 declare
     holder bigint;
 begin
+    -- The caller's own deferred triggers do their work now, while a fence can still pass, and not at COMMIT, when it waits.
+    set constraints all immediate;
     -- From here on a fence of this node waits for the caller's COMMIT, which may take five seconds and no longer, whatever
     -- the caller has set for his own work.
     perform set_config('idle_in_transaction_session_timeout', '5000', true);
