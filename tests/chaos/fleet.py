@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil  # type: ignore[import-untyped]
+
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, task_for_each_token
 from tests.chaos.worker_main import SAMPLE
@@ -38,9 +40,12 @@ class Worker:
         self.answers = directory / f"{stem}.answers"
         self.events_file = directory / f"{stem}.events"
         self.log = directory / f"{stem}.log"
-        for file in (self.answers, self.events_file, self.log):
+        self.begun_file = directory / f"{stem}.begun"
+        files = {"answers": self.answers, "events": self.events_file, "log": self.log, "begun": self.begun_file}
+        for file in files.values():
             file.touch()
-        paths = {"answers": str(self.answers), "events": str(self.events_file), "log": str(self.log)}
+        self._may_end = directory / f"{stem}.may-end"
+        paths = {what: str(file) for what, file in {**files, "may_end": self._may_end}.items()}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.worker_main", json.dumps({**given, **paths, "name": name})],
             stdin=subprocess.PIPE,
@@ -88,6 +93,25 @@ class Worker:
         self.process.wait(10)
         return at_sec
 
+    def stop(self) -> float:
+        """Stop the whole process (SIGSTOP), and wait until it stands still; give the boot clock then."""
+        self.signal(signal.SIGSTOP)
+        return self.wait_until_stopped()
+
+    def wait_until_stopped(self) -> float:
+        """Wait until the process stands still by SIGSTOP; give the boot clock then."""
+        process = psutil.Process(self.process.pid)
+        eventually(lambda: process.status() == psutil.STATUS_STOPPED, f"{self.name} stands still")
+        return boot_sec()
+
+    def let_body_end(self) -> None:
+        """Let the body that waits in `walk` end."""
+        self._may_end.touch()
+
+    def go_on(self) -> float:
+        """Let a stopped process go on (SIGCONT); give the boot clock just before."""
+        return self.signal(signal.SIGCONT)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -125,14 +149,21 @@ class Fleet:
 
     def start(self, *names: str, **given: Any) -> list[Worker]:
         """Start workers one after the other, so that the first one leads, and wait until all have entered."""
-        started = []
-        for name in names:
-            worker = Worker(name, self.directory, {**self.given, **given})
-            self.workers.append(worker)
-            assert "entered" in (said := worker.hear()), said
-            started.append(worker)
+        started = [self.enter(name, **given) for name in names]
         self.wait_until_owned(self.running)
         return started
+
+    def enter(self, name: str, **given: Any) -> Worker:
+        """Start one worker and wait until it has entered; the others may be busy, and are asked nothing."""
+        worker = self.launch(name, **given)
+        assert "entered" in (said := worker.hear()), said
+        return worker
+
+    def launch(self, name: str, **given: Any) -> Worker:
+        """Start one worker, which says `entered` when it has."""
+        worker = Worker(name, self.directory, {**self.given, **given})
+        self.workers.append(worker)
+        return worker
 
     @property
     def running(self) -> list[Worker]:

@@ -19,6 +19,7 @@ from jobsync import CoordinationConfig, DatabaseUnavailable, Job, JobsyncError, 
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
 from tests.chaos.fleet import Fleet, Sample, Worker, intervals, overlaps
+from tests.chaos.points import AFTER_COMMIT
 from tests.servers import PrivateServer
 
 pytestmark = pytest.mark.chaos
@@ -76,7 +77,7 @@ def test_the_judge_ends_an_interval_where_the_process_fell_silent() -> None:
 
 def test_the_judge_convicts_a_node_that_believes_beyond_its_lease(server_dsn: str, prefix: str, tmp_path: Path) -> None:
     with Fleet(server_dsn, prefix, tmp_path, **QUICK) as fleet:
-        (bad,) = fleet.start("bad", mutant=True)
+        (bad,) = fleet.start("bad", mutant="leases")
         (good,) = fleet.start("good")
         bad.signal(signal.SIGSTOP)
         fleet.wait_until_owned([good])
@@ -137,10 +138,11 @@ def test_a_process_killed_after_its_commit_repeats_nothing(server_dsn: str, pref
     query(server_dsn, f"create table {table} (item text)")
     with Fleet(server_dsn, prefix, tmp_path) as fleet:
         first, second = fleet.start("w0", "w1", run="r")
-        first.order("work", ids=ids, table=table, pause_at=4)
-        assert first.hear() == {"committed": 5}
+        assert first.ask("arm", point=AFTER_COMMIT, after=4, stops=False) == {"armed": AFTER_COMMIT}
+        first.order("work", ids=ids, table=table)
+        assert first.hear() == {"reached": AFTER_COMMIT}
         first.kill()
-        assert second.ask("work", ids=ids, table=table) == {"done": True}
+        assert second.ask("work", ids=ids, table=table) == {"done": True, "errors": []}
     assert query(server_dsn, f"select item, count(*) from {table} group by 1 having count(*) > 1") == []
     assert query(server_dsn, f"select count(distinct item) from {table}") == [(60,)]
 

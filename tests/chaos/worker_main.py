@@ -4,11 +4,15 @@ A thread asks `can_claim_task` for a handful of tasks every millisecond or two a
 boot clock before and after it and the end of the lease behind it, to a file that is read when all is over: what it
 said then stands there, whatever became of the process. Orders come as JSON lines on standard input and are answered
 on standard output.
+
+For the tests of runs it walks a list of tasks and appends to a file of its own when it began each body; for those of
+the exactly-once path it does tasks by transactions, and holds still at a named point (see `points`).
 """
 
 import json
 import logging
 import os
+import random
 import signal
 import struct
 import sys
@@ -17,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from jobsync import CoordinationConfig, Job, JobsyncError
 from jobsync.core.belief import Belief
 from jobsync.core.holding import Holding
@@ -24,10 +30,22 @@ from jobsync.core.member import Member
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.node import Node
+from tests.chaos.points import (
+    AFTER_LAST_STATEMENT,
+    BEFORE_TRANSACTION,
+    IN_BODY,
+    IN_HANDOVER,
+    Points,
+    claim_everything,
+    forget_the_transaction,
+)
 
 SAMPLE = struct.Struct("<ddQd")
+BEGUN = struct.Struct("<dqq")
 EVERY_SEC = 0.0015
 STUCK_SEC = 15
+
+log = logging.getLogger(__name__)
 
 
 def say(**answer: Any) -> None:
@@ -41,13 +59,17 @@ class Worker:
     def __init__(self, given: dict[str, Any]) -> None:
         self.questions: list[str] = given["questions"]
         self.answers = os.open(given["answers"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.begun = os.open(given["begun"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.events = Path(given["events"])
+        self.may_end = Path(given["may_end"])
+        self.is_sampled = given.get("is_sampled", True)
+        self.points = Points(say)
         self.job = Job(
             given["name"],
             coordination_config=CoordinationConfig(**given["settings"]),
             run=given.get("run"),
             on_tokens_added=lambda tokens: self.note("added", tokens),
-            on_tokens_removed=lambda tokens: self.note("removed", tokens),
+            on_tokens_removed=self.removed,
             handle_signals=True,
         )
 
@@ -55,9 +77,15 @@ class Worker:
         with self.events.open("a") as events:
             events.write(json.dumps({"what": what, "at": boot_sec(), "tokens": sorted(tokens)}) + "\n")
 
+    def removed(self, tokens: set[int]) -> None:
+        self.note("removed", tokens)
+        self.points.reach(IN_HANDOVER)
+
     def live(self) -> None:
+        self.points.wrap()
         with self.job:
-            threading.Thread(target=self.sample, daemon=True).start()
+            if self.is_sampled:
+                threading.Thread(target=self.sample, daemon=True).start()
             threading.Thread(target=self.serve, daemon=True).start()
             say(entered=boot_sec())
             self.job.wait()
@@ -116,15 +144,61 @@ class Worker:
         self.job.write_audit()
         say(audited=True)
 
-    def do_work(self, ids: list[str], table: str, pause_at: int | None = None) -> None:
-        """Do tasks, each with its result in one transaction; hang for ever after the commit of number `pause_at`."""
-        for number, task in enumerate(self.job.tasks(ids)):
-            with self.job.transaction(task) as conn:
-                conn.execute(f"insert into {table} values (%s)", (str(task.id),))
-            if number == pause_at:
-                say(committed=number + 1)
-                threading.Event().wait()
-        say(done=True)
+    def do_walk(
+        self, count: int, pace_sec: float, long_every: int = 0, long_sec: float = 0.0, wait_at: int | None = None
+    ) -> None:
+        """Walk the tasks 0 to `count` - 1; append to the file, at the beginning of each body, which, when, and as whom.
+
+        A body takes `pace_sec`, and one of `long_every` takes `long_sec`. Body number `wait_at` says so, and lasts
+        until it is told to go on (`Worker.let_body_end`).
+        """
+        for number, task in enumerate(self.job.tasks(list(range(count)))):
+            assert isinstance(task.id, int)
+            os.write(self.begun, BEGUN.pack(boot_sec(), task.id, self.incarnation()))
+            if number == wait_at:
+                say(waiting=number)
+                while not self.may_end.exists():
+                    time.sleep(EVERY_SEC)
+            is_long = long_every and task.id % long_every == 0
+            time.sleep(long_sec if is_long else pace_sec)
+        say(walked=True)
+
+    def incarnation(self) -> int:
+        node = self.job._node
+        return node.incarnation if isinstance(node, Node) else 0
+
+    def do_arm(self, point: str, after: int, stops: bool) -> None:
+        self.points.arm(point, after=after, stops=stops)
+        say(armed=point)
+
+    def do_work(self, ids: list[str], table: str, leave_at: int | None = None, pace_sec: float = 0.0) -> None:
+        """Do tasks, each with its result in one transaction, as an application that goes on after an error.
+
+        With `leave_at`, break out of the loop at that number, so that what is claimed is released, and begin again.
+        """
+        errors: list[str] = []
+        with self.job.tasks(ids) as tasks:
+            for number, task in enumerate(tasks):
+                if number == leave_at:
+                    break
+                self.points.reach(BEFORE_TRANSACTION)
+                try:
+                    self.do_in_transaction(str(task.id), table, random.uniform(0, 2 * pace_sec))
+                except (JobsyncError, psycopg.Error) as error:
+                    log.warning("task %s: %r", task.id, error)
+                    errors.append(type(error).__name__)
+        if leave_at is None:
+            say(done=True, errors=errors)
+        else:
+            self.do_work(ids, table)
+
+    def do_in_transaction(self, task: str, table: str, pace_sec: float) -> None:
+        with self.job.transaction(task) as conn:
+            self.points.reach(IN_BODY)
+            time.sleep(pace_sec / 2)
+            conn.execute(f"insert into {table} values (%s)", (task,))
+            time.sleep(pace_sec / 2)
+            self.points.reach(AFTER_LAST_STATEMENT)
 
     def do_stick(self, task: str, grants: str) -> None:
         """Leave a transaction open that holds a lock on a grant, and whose connection outlives this process."""
@@ -161,11 +235,18 @@ def forget_nothing() -> None:
     Member._let_run_out = lambda self: None  # type: ignore[method-assign]
 
 
+MUTANTS = {
+    "leases": forget_nothing,
+    "claims": claim_everything,
+    "transactions": forget_the_transaction,
+}
+
+
 def main() -> None:
     given = json.loads(sys.argv[1])
     logging.basicConfig(filename=given["log"], level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
-    if given.get("mutant"):
-        forget_nothing()
+    if mutant := given.get("mutant"):
+        MUTANTS[mutant]()
     try:
         Worker(given).live()
     except JobsyncError as error:
