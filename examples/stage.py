@@ -157,6 +157,13 @@ class Stage:
             time.sleep(LOOK_SEC)
         return time.perf_counter() - began_sec
 
+    def verdict(self, checks: "Iterable[Check]") -> int:
+        """Print the verdict, and give the exit status; where it is broken, print what the processes said, too."""
+        status = verdict(checks)
+        for name in self._processes if status else ():
+            print(f"\n{name} said:\n{self.output(name)[-2000:]}", flush=True)
+        return status
+
 
 # --- the verdict ---------------------------------------------------------------------------------
 

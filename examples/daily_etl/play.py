@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.stage import Check, Stage, verdict
+from examples.stage import Check, Stage
 from jobsync import CoordinationConfig, Job
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -101,7 +101,7 @@ def main() -> int:
             incomplete = len(job.get_incomplete_tasks(older_than=timedelta(0)))
         stage.say(", ".join(f"worker-{number} loaded {loaded(f'worker-{number}')}" for number in (1, 2, 3)))
         found = [(file, line, customer, cents) for file, line, customer, cents, _ in stage.query("select * from sale")]
-        return verdict(judge(source, found, len(left), incomplete))
+        return stage.verdict(judge(source, found, len(left), incomplete))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.gpu_pool.worker import PINS
-from examples.stage import Check, Stage, verdict
+from examples.stage import Check, Stage
 
 WORKER = Path(__file__).with_name("worker.py")
 TABLES = "create table work (id bigint generated always as identity, task text not null, node text not null)"
@@ -151,7 +151,7 @@ def main() -> int:
         left = {node: stage.stop(node) for node in COURSE[-1][2]}
         checks = judge(pool.phases, rows)
         checks.append(Check("all told to stop left well", not any(left.values()), f"{len(left)} nodes, by SIGTERM"))
-        return verdict(checks)
+        return stage.verdict(checks)
 
 
 if __name__ == "__main__":

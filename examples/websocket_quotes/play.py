@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.stage import Check, Stage, verdict
+from examples.stage import Check, Stage
 
 WORKER = Path(__file__).with_name("worker.py")
 FEED = Path(__file__).with_name("server.py")
@@ -146,7 +146,7 @@ def main() -> int:
         rows = stage.query("select symbol, seq, last_price, volume from position")
         checks = judge(sent, quotes, {symbol: (seq, price, volume) for symbol, seq, price, volume in rows})
         checks.append(Check("who was told to stop left well", left == 0, f"exit status {left}"))
-        return verdict(checks)
+        return stage.verdict(checks)
 
 
 if __name__ == "__main__":
