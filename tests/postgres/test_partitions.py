@@ -80,7 +80,11 @@ def test_eight_who_need_a_day_at_once_all_have_it(fleet: Fleet, today: date) -> 
     sessions = [fleet.connect() for _ in range(8)]
     for number in range(3):
         day = today + timedelta(days=number)
-        assert at_once(8, lambda n, day=day: make(fleet, day, sessions[n])) == [True] * 8
+
+        def make_one(n: int, day: date = day) -> bool:
+            return make(fleet, day, sessions[n])
+
+        assert at_once(8, make_one) == [True] * 8
     assert len(days(fleet, "claim")) == len(days(fleet, "audit")) == 3
 
 

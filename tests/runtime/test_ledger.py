@@ -156,3 +156,103 @@ def test_in_a_run_what_is_done_and_not_yet_written_cannot_be_claimed_again(job: 
         assert ledger.claim_now(["a", "b"]) == {"a", "b"}
         ledger.done(["a"])
         assert ledger.claim_now(["a", "b"]) == {"b"}
+
+
+# --- large batches of what is new --------------------------------------------------------------------
+
+
+MANY = [f"task-{number:03d}" for number in range(200)]  # The samples are every twelfth.
+
+
+def live_twin(dsn: str, prefix: str) -> None:
+    """Put a second live node beside the first, whose incarnation is a million higher."""
+    query(
+        dsn,
+        f'insert into {prefix}node select (json_populate_record(n, \'{{"name": "other"}}\')).* from {prefix}node n',
+    )
+    query(dsn, f"update {prefix}node set incarnation = incarnation + 1000000 where name = 'other'")
+
+
+@pytest.mark.parametrize("taken", ["task-000", "task-007"], ids=["sampled", "not sampled"])
+def test_of_a_large_batch_what_another_has_is_left_out(job: Job, server_dsn: str, prefix: str, taken: str) -> None:
+    with ledger_of(job, prefix, "r") as ledger:
+        ledger.claim_now([taken])
+        live_twin(server_dsn, prefix)
+        query(server_dsn, f"update {prefix}claim set incarnation = incarnation + 1000000")
+        assert ledger.claim_now(MANY) == set(MANY) - {taken}
+    assert counted(server_dsn, prefix, "claim") == len(MANY)
+
+
+@pytest.mark.parametrize("taken", ["task-000", "task-007"], ids=["sampled", "not sampled"])
+def test_of_a_large_batch_by_date_the_newest_claim_stands(job: Job, server_dsn: str, prefix: str, taken: str) -> None:
+    with ledger_of(job, prefix) as ledger:
+        ledger.claim_now([taken])
+        query(server_dsn, f"update {prefix}claim set node = 'other'")
+        assert ledger.claim_now(MANY) == set(MANY)
+    assert query(server_dsn, f"select node, count(*) from {prefix}claim group by node") == [("n", len(MANY))]
+
+
+@pytest.mark.parametrize("run_name", [None, "r"])
+@pytest.mark.parametrize("done", ["task-000", "task-007"], ids=["sampled", "not sampled"])
+def test_of_a_large_batch_what_is_recorded_already_stays_as_it_is(
+    job: Job, server_dsn: str, prefix: str, done: str, run_name: str | None
+) -> None:
+    with ledger_of(job, prefix, run_name) as ledger:
+        ledger.done([done])
+        assert ledger.flush()
+        query(server_dsn, f"update {prefix}audit set node = 'first'")
+        ledger.done(MANY)
+        assert ledger.flush()
+        assert ledger.taken_back() == set()
+    rows = query(server_dsn, f"select node, count(*) from {prefix}audit group by node order by node")
+    assert rows == [("first", 1), ("n", len(MANY) - 1)]
+
+
+# --- patience ----------------------------------------------------------------------------------------
+
+
+def test_nobody_waits_longer_than_his_patience_for_a_database_that_does_not_answer(
+    job: Job, server_dsn: str, prefix: str
+) -> None:
+    with ledger_of(job, prefix) as ledger:
+        ledger.done(["warm"])
+        ledger.flush()
+        with psycopg.connect(server_dsn) as conn:
+            conn.execute(f"lock table {prefix}audit in access exclusive mode".encode())
+            ledger.done(["a"])
+            assert not ledger.flush(0.2)
+            began_sec = boot_sec()
+            # One writing is under way, and does not end: a second one is not waited for either.
+            ledger.done(["b"])
+            assert not ledger.flush()
+            assert boot_sec() - began_sec < 4.0
+            assert ledger.pending == 2
+        eventually(lambda: ledger.pending == 0)
+    assert counted(server_dsn, prefix, "audit") == 3
+
+
+def test_write_audit_comes_back_soon_while_the_database_is_away_and_what_it_said_is_written_later(
+    private_server: PrivateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = settings(private_server.dsn, "sync_")
+    with Job("n", coordination_config=given) as job:
+        assert job.add_task("a")
+        eventually(lambda: counted(private_server.dsn, "sync_", "claim") == 1)
+        private_server.stop("immediate")
+        began_sec = boot_sec()
+        job.write_audit()
+        assert boot_sec() - began_sec < 4.0
+        eventually(lambda: "wait for the database" in caplog.text)
+        private_server.start()
+        eventually(lambda: counted(private_server.dsn, "sync_", "audit") == 1)
+
+
+def test_the_tables_of_a_date_are_made_before_its_first_row(job: Job, server_dsn: str, prefix: str) -> None:
+    today = query(server_dsn, "select current_date")[0][0]
+    with ledger_of(job, prefix) as ledger:
+        ledger.day = today
+        ledger.done(["a"])
+        assert ledger.flush()
+    assert query(server_dsn, f"select tableoid::regclass::text from {prefix}audit") == [
+        (f"{prefix}audit_{today:%Y%m%d}",)
+    ]

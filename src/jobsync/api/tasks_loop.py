@@ -199,10 +199,16 @@ class TaskLoop:
             return
         tasks = [task for task, _ in self._ready]
         self._ready.clear()
+        claimed = [task.text for task in tasks]
+        if isinstance(self._coming, Claiming):
+            tasks += [task for task, _ in self._coming.batch]
+            claimed += self._coming.abandon()
+            self._coming = None
         for task in tasks:
             self._seen_undone.pop(task.text, None)
         self._walk = chain(tasks, self._walk)
-        self._worker.release_batch([task.text for task in tasks])
+        self._pace = self._new_pace()
+        self._worker.release_batch(claimed)
 
     def _take_owned(self) -> bool:
         """Take the next task in hand that is owned this instant; False when none is at hand."""
@@ -299,10 +305,13 @@ class TaskLoop:
     def _begin_walk(self) -> None:
         ids = self._source() if callable(self._source) else self._source
         self._looks_ahead = isinstance(ids, Collection)
-        self._pace = Pace(MOST_IN_BATCH if self._looks_ahead else 1)
+        self._pace = self._new_pace()
         self._look_ahead_at = -1
         self._seen_undone = {}
         self._walk = tasks_of(ids)
+
+    def _new_pace(self) -> Pace:
+        return Pace(MOST_IN_BATCH if self._looks_ahead else 1)
 
     def _walk_again(self) -> bool:
         """Begin another walk, unless every id is done by somebody; wait a little where nothing was left to claim."""
