@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -147,25 +147,45 @@ def block_until(condition: Any) -> None:
     eventually_plain(condition)
 
 
-def test_a_pause_of_the_process_is_not_taken_for_a_blocked_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watch's own clock jumps as it does after SIGSTOP: it counts two of its own intervals, no more."""
-    jumps = iter([0.0, 0.5, 60.0, 60.5])
-    clock = {"last": 0.0}
+class DeafLoop:
+    """Looks to the watch like an event loop that does not run until it is told to."""
 
-    def jumping() -> float:
-        clock["last"] = next(jumps, clock["last"] + 0.5)
-        return clock["last"]
+    def __init__(self) -> None:
+        self._given: list[Callable[[], None]] = []
 
-    async def body() -> None:
-        watch = async_watch.LoopWatch("a", asyncio.get_running_loop())
-        monkeypatch.setattr(async_watch, "boot_sec", jumping)
-        monkeypatch.setattr(async_watch, "BEAT_SEC", 0.01)
-        watch.start()
-        await eventually(lambda: clock["last"] > 61)
-        watch.stop()
-        assert watch.longest_sec == 0.0
+    def call_soon_threadsafe(self, function: Callable[[], None]) -> None:
+        self._given.append(function)
 
-    run_async(body())
+    def run(self) -> None:
+        while self._given:
+            self._given.pop()()
+
+
+@pytest.mark.parametrize(("jump_sec", "counts"), [(60.0, False), (0.5, True)])
+def test_a_pause_of_the_process_is_not_taken_for_a_blocked_loop(
+    monkeypatch: pytest.MonkeyPatch, jump_sec: float, counts: bool
+) -> None:
+    """The watch's own clock jumps, as it does after SIGSTOP: it counts two of its own intervals, no more."""
+    ticks = [0.0, 0.5, 1.0 + jump_sec] if jump_sec > 1 else [0.5 * tick for tick in range(8)]
+    left = list(ticks)
+
+    def next_tick() -> float:
+        return left.pop(0) if left else ticks[-1]
+
+    class QuickEvent(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            return super().wait(0.001)
+
+    loop = DeafLoop()
+    watch = async_watch.LoopWatch("a", loop)  # type: ignore[arg-type]
+    watch._stop = QuickEvent()
+    monkeypatch.setattr(async_watch, "boot_sec", next_tick)
+    watch.start()
+    eventually_plain(lambda: not left)
+    loop.run()
+    watch.stop()
+    watch._thread.join(20)
+    assert (watch.longest_sec > 0) == counts
 
 
 @pytest.mark.slow

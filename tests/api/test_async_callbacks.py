@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobsync import AsyncJob, RebalanceEvent
+from jobsync.api.async_bridge import LoopBridge
 from tests.api.async_jobs import eventually, run_async
 from tests.api.jobs import settings
 
@@ -164,6 +165,23 @@ def test_the_first_call_finds_the_name_bound_by_as() -> None:
     async def body() -> None:
         for _ in range(20):
             await one()
+
+    run_async(body())
+
+
+def test_none_is_called_before_the_body_has_its_name_however_late_that_is() -> None:
+    async def body() -> None:
+        calls: list[str] = []
+        bridge = LoopBridge()
+        bridge.open(asyncio.get_running_loop())
+        on_loop = bridge.callback(calls.append)
+        calling = asyncio.create_task(asyncio.to_thread(on_loop, "called"))
+        await asyncio.sleep(0.1)
+        assert calls == []
+        bridge.let_callbacks_begin()
+        assert calls == []
+        await calling
+        assert calls == ["called"]
 
     run_async(body())
 

@@ -348,7 +348,7 @@ def test_a_cancelled_write_audit_is_written_all_the_same(
             writing = asyncio.create_task(job.write_audit())
             await eventually(reached.is_set)
             await cancelled(writing)
-            opened.set()  # It leaves at once: what is under way is waited for.
+            threading.Timer(0.3, opened.set).start()  # It leaves at once: what is under way is waited for.
 
     run_async(body())
     assert query(server_dsn, f"select count(*) from {prefix}audit") == [(1,)]

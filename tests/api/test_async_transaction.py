@@ -102,6 +102,29 @@ def test_a_task_that_was_lost_under_the_body_writes_nothing(server_dsn: str, pre
     run_async(body())
 
 
+def test_a_handover_waits_for_the_body(server_dsn: str, prefix: str, results: str) -> None:
+    async def body() -> None:
+        config = settings(server_dsn, prefix)
+        async with AsyncJob("a", coordination_config=config) as a:
+            async with AsyncJob("b", coordination_config=config) as b:
+                await eventually(lambda: len(b.my_tokens) == 50)
+                moves = b.get_my_task_ids(range(200))
+            await eventually(lambda: len(a.my_tokens) == 100)
+            late = AsyncJob("b", coordination_config=config)
+            async with a.transaction(moves[0]) as conn:
+                entering = asyncio.create_task(late.__aenter__())
+                await eventually(lambda: not a.can_claim_task(moves[0]))
+                await asyncio.sleep(0.3)
+                assert not late.can_claim_task(moves[0])
+                await write(conn, results, "x")
+            assert rows(server_dsn, results) == ["x"]
+            await entering
+            assert late.can_claim_task(moves[0])
+            await late.__aexit__(None, None, None)
+
+    run_async(body())
+
+
 def test_a_claim_commits_only_under_its_own_epoch(server_dsn: str, prefix: str, results: str) -> None:
     async def body() -> None:
         async with AsyncJob("a", coordination_config=settings(server_dsn, prefix)) as job:

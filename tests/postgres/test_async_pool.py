@@ -124,8 +124,11 @@ def test_cancellation_anywhere_loses_no_connection(own_dsn: str) -> None:
             users = [asyncio.create_task(use()) for _ in range(SIZE + 1)]
             for _ in range(steps // 3):
                 await asyncio.sleep(0)
-            for user in users:
-                user.cancel()
+            for again in range(4):  # Also while it gives its connection back.
+                for user in users:
+                    user.cancel()
+                for _ in range(again):
+                    await asyncio.sleep(0)
             await asyncio.wait(users)
         async with AsyncExitStack() as lent:
             for _ in range(SIZE):
