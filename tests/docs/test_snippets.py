@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.docs.pages import Block, blocks_in, blocks_of, pages
 from tests.sql.cluster import Cluster
@@ -52,3 +53,9 @@ def test_sql_runs_on_a_live_fleet(busy_cluster: Cluster, block: Block) -> None:
             if cursor.description:
                 rows = cursor.fetchall()
                 assert rows or "backend_type" in block.text, "it shows nothing of a fleet that has everything"
+
+
+@pytest.mark.parametrize("block", blocks_in("yaml"), ids=str)
+def test_yaml_can_be_read(block: Block) -> None:
+    found = yaml.safe_load(block.text)
+    assert {"apiVersion", "kind", "metadata", "spec"} <= found.keys()

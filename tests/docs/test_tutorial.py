@@ -19,6 +19,15 @@ LIMIT_SEC = 120
 END = "--- end of block ---"
 
 
+# The work of the tutorial's workers, a sleep of 0.1 s, lasts as long as the test needs it to: long while the file of
+# this name is there, so that a busy machine kills a worker in time, and no time at all afterwards.
+SLOWLY = """
+import os, time
+real_sleep = time.sleep
+time.sleep = lambda sec: real_sleep(sec if sec != 0.1 else 0.5 if os.path.exists({mark!r}) else 0.001)
+"""
+
+
 class Shell:
     """One bash that is given block after block, as a reader would type them."""
 
@@ -72,8 +81,19 @@ def environment(server_folder: Path, *bins: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, server_folder: Path) -> Iterator[Shell]:
-    shell = Shell(tmp_path, environment(server_folder, Path(sys.executable).parent))
+def slowly(tmp_path: Path) -> Path:
+    """Give the file that makes the work slow while it is there, and the module by which it does."""
+    mark = tmp_path / "slowly"
+    mark.touch()
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(SLOWLY.format(mark=str(mark)), encoding="utf-8")
+    return mark
+
+
+@pytest.fixture
+def shell(tmp_path: Path, server_folder: Path, slowly: Path) -> Iterator[Shell]:
+    clock = {"PYTHONPATH": str(slowly.with_name("clock"))}
+    shell = Shell(tmp_path, environment(server_folder, Path(sys.executable).parent) | clock)
     yield shell
     shell.close()
 
@@ -87,7 +107,7 @@ def fleet_is(shell: Shell, *words: str) -> bool:
     return all(word in said for word in words)
 
 
-def test_every_command_of_the_tutorial(shell: Shell) -> None:
+def test_every_command_of_the_tutorial(shell: Shell, slowly: Path) -> None:
     assert "are ready" in shell.run(block("database").text)
     folder = shell.directory / "tutorial"
     for file in ("worker.py", "check.py", "shop.py"):
@@ -97,6 +117,7 @@ def test_every_command_of_the_tutorial(shell: Shell) -> None:
     assert "10,000 of 10,000 tokens" in shell.run(block("look").text)
     shell.run(block("kill").text)
     eventually(lambda: fleet_is(shell, "fenced", "2 live nodes", "10,000 of 10,000 tokens"), "two own all")
+    slowly.unlink()
     reported = {line for line in shell.run(block("finish").text).splitlines() if line.startswith("task")}
     assert len(reported) <= 1
     done = shell.run(block("check").text)
