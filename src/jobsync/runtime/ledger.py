@@ -86,7 +86,7 @@ class Ledger:
                         del wanted[item]
         if not wanted:
             return set()
-        self._see_to_day()
+        self.see_to_day()
         incarnation = self._incarnation()
         claimed = self._claim(incarnation, wanted)
         if self.run_name is not None:
@@ -140,6 +140,16 @@ class Ledger:
         self.flush()
         assert self.run_name is not None
         return {row[0] for row in self._pool.run(self._records.audited_in_run(self.run_name, items))}
+
+    def see_to_day(self) -> None:
+        """Before the first row of a date is written, have tables made for that date; once, and not for a run."""
+        if self._day_is_seen_to:
+            return
+        with self._day_lock:
+            if not self._day_is_seen_to:
+                self._pool.run(self._records.make_day(self.day))
+                self._day_is_seen_to = True
+                self._sweeper.schedule()
 
     # --- written behind ------------------------------------------------------------------------
 
@@ -242,7 +252,7 @@ class Ledger:
             self._due_sec = NEVER
         error: Exception | None = None
         try:
-            self._see_to_day()
+            self.see_to_day()
             self._write_claims(claims)
             for batch in _batches(self._audits_in_writing):
                 self._write_audits(batch)
@@ -301,16 +311,6 @@ class Ledger:
         with self._lock:
             for item in claimed_by:
                 self._releases.pop(item, None)
-
-    def _see_to_day(self) -> None:
-        """Before the first row of a date is written, have tables made for that date."""
-        if self._day_is_seen_to:
-            return
-        with self._day_lock:
-            if not self._day_is_seen_to:
-                self._pool.run(self._records.make_day(self.day))
-                self._day_is_seen_to = True
-                self._sweeper.schedule()
 
     def close(self, patience_sec: float) -> None:
         """Write what waits, trying for `patience_sec`; then end the thread."""

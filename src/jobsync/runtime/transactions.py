@@ -79,6 +79,7 @@ def owned_transaction(work: OwnedWork) -> Iterator[Any]:
     audited already and may not repeat; in both cases nothing is written.
     """
     fence = work.required_fence()
+    work.ledger.see_to_day()
     work.node.hands.take(work.token)
     try:
         with work.node.transactions.transaction() as conn:
