@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobsync import AsyncJob, CoordinationDisabled, InvalidTaskId, JobsyncError, Task
+from jobsync.runtime.node import Node
 from tests.api.async_jobs import cancelled, eventually, held_claims, run_async
 from tests.api.jobs import query, settings
 
@@ -247,6 +248,27 @@ def test_stop_and_close_end_a_loop_that_waits_for_its_next_id(ended_by: str) -> 
             assert seen == ["x"]
             assert finished == [True]
             assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    run_async(body())
+
+
+def test_a_node_that_ended_by_itself_is_told_to_who_waits(server_dsn: str, prefix: str) -> None:
+    async def silent() -> AsyncIterator[str]:
+        await asyncio.Event().wait()
+        yield "x"
+
+    async def body() -> None:
+        async with AsyncJob("a", coordination_config=settings(server_dsn, prefix)) as job:
+            step = asyncio.ensure_future(anext(job.tasks(silent())))
+            waiting = asyncio.ensure_future(job.wait())
+            await asyncio.sleep(0.05)
+            node = job._job._node
+            assert isinstance(node, Node)
+            node.engine.error = JobsyncError("the engine is gone")
+            node._ended()
+            for each in (step, waiting):
+                with pytest.raises(JobsyncError, match="the engine is gone"):
+                    await each
 
     run_async(body())
 
