@@ -65,6 +65,19 @@ def test_a_role_without_create_can_do_everything_with_the_grants_listed(worker_d
         b.stop()
 
 
+def test_a_role_without_create_can_work_without_a_run(worker_dsn: str) -> None:
+    config = CoordinationConfig(dsn=worker_dsn, total_tokens=50)
+    for day in ("2026-11-21", "2026-11-22", "1999-01-01"):
+        with Job("a", coordination_config=config, date=day) as job:
+            assert job.add_task("one")
+            assert job.set_claim(["two", "three"]) == ["two", "three"]
+            job.write_audit()
+            assert [task.id for task in job.tasks(["four"])] == ["four"]
+            with job.transaction("five") as conn:
+                conn.execute("select 1")
+            assert {each["task_id"] for each in job.get_audit()} == {"one", "four", "five"}
+
+
 def test_without_the_grants_it_cannot(worker_dsn: str) -> None:
     with psycopg.connect(worker_dsn, autocommit=True) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("create table more ()")
