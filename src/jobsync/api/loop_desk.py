@@ -37,6 +37,7 @@ class LoopDesk:
         self.now_sec = boot_sec
         self.take_in_hand = node.hands.take
         self.put_back = node.hands.put_back
+        self.record_done = ledger.done
 
     def holding_now(self) -> Holding | None:
         """Give what is held this instant."""
@@ -61,10 +62,6 @@ class LoopDesk:
     def release_batch(self, texts: list[str]) -> None:
         """Let go of claims."""
         self._ledger.release(texts)
-
-    def record_done(self, texts: list[str]) -> None:
-        """Record that tasks are done."""
-        self._ledger.done(texts)
 
     def done_by_anybody(self, texts: list[str]) -> set[str]:
         """Ask which tasks are done in the run, by whomever."""
