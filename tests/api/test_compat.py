@@ -1,5 +1,6 @@
 """The older forms of the API: the names that older code reaches for, and SIGTERM that unwinds `with`."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, InvalidArgument, Job, NotRunning
 from jobsync.api.signals import TERMINATION
-from tests.api.jobs import query, settings
+from jobsync.postgres.statement import Statement
+from tests.api.jobs import eventually, in_thread, query, settings
 
 GRACEFUL = 128 + signal.SIGTERM
 
@@ -336,6 +338,61 @@ def test_entering_twice_is_refused_and_does_not_end_the_job(config: SimpleNamesp
         with pytest.raises(NotRunning):
             job.__enter__()
         assert len(job.my_tokens) == 10
+
+
+def test_a_signal_in_the_middle_of_a_statement_is_not_taken_for_a_lost_database(
+    config: SimpleNamespace, prefix: str
+) -> None:
+    dsn = psycopg_dsn(config)
+
+    def interrupt() -> None:
+        sleeping = "select 1 from pg_stat_activity where query = %s and state = 'active'"
+        eventually(lambda: query(dsn, sleeping, f"select pg_sleep(30), '{prefix}'"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with in_thread(interrupt), pytest.raises(SystemExit) as ended, Job("w1", config) as job:
+        job._pool().run(Statement(f"select pg_sleep(30), '{prefix}'"))
+    assert ended.value.code == GRACEFUL
+    assert query(dsn, f"select * from {prefix}node") == []
+
+
+def test_an_exception_between_sending_and_receiving_passes_as_it_is(config: SimpleNamespace) -> None:
+    with Job("w1", config) as job:
+        with pytest.raises(SystemExit), job._pool().connection() as conn:  # noqa: PT012 - what a signal may hit
+            conn.pgconn.send_query(b"select 1")
+            raise SystemExit
+        assert conn.closed
+        assert job.list_locks() == []
+
+
+OPENING = """
+    import signal, sys
+    import jobsync.postgres.pool as room
+    from jobsync import CoordinationConfig, Job
+    def handler(number, frame):
+        job.__exit__(None, None, None)
+        sys.exit(7)
+    def interrupted(*given, **named):
+        pool = opened(*given, **named)
+        signal.raise_signal(signal.SIGTERM)
+        return pool
+    signal.signal(signal.SIGTERM, handler)
+    with Job("w1", CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2], total_tokens=10)) as job:
+        opened, room.ConnectionPool = room.ConnectionPool, interrupted
+        job.list_locks()
+"""
+
+
+def test_a_handler_may_leave_the_job_while_its_thread_opens_the_pool(server_dsn: str, prefix: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OPENING), server_dsn, prefix],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 7, process.stderr
+    assert query(server_dsn, f"select * from {prefix}node") == []
 
 
 FORK = """

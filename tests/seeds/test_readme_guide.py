@@ -70,7 +70,7 @@ def test_coordination_switched_off_by_a_variable(monkeypatch: pytest.MonkeyPatch
     with Job("worker-01", "production", config) as job:
         process_tasks(job)
         assert len(job.my_tokens) == TOKENS, "alone with the numbers of the environment"
-    assert query(server_dsn, "select from pg_class where relname = %s", f"{prefix}node") == []
+    assert query(server_dsn, "select 1 from pg_class where relname = %s", f"{prefix}node") == []
 
 
 def test_dynamic_locks_and_their_management_by_hand() -> None:

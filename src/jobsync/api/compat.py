@@ -215,7 +215,7 @@ class OlderForms(StatusMethods):
         self._config = older_config
         self._unwinds_on_term = older_config is not None and handle_signals is None
         self._own: OwnConnection | None = None
-        self._own_lock = threading.Lock()
+        self._own_lock = threading.RLock()  # reentrant: a signal handler may use it
 
     # --- SIGTERM unwinds the `with` block --------------------------------------------------------
 

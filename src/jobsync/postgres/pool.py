@@ -20,6 +20,7 @@ from jobsync.core.errors import ConnectionsLent, JobsyncError
 from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
+CLOSE_SEC = 1.0
 IDLE_IN_TRANSACTION_MS = 5_000  # What holds a grant makes a fence of its node wait.
 IDLE_BOUND = Statement(
     "select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{IDLE_IN_TRANSACTION_MS}ms",)
@@ -68,7 +69,7 @@ class Pool:
         self._size = size
         self._wait_sec = wait_sec
         self._unavailable = unavailable
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
         self._pool: ConnectionPool[Connection[Any]] | None = None
 
     @contextmanager
@@ -87,8 +88,7 @@ class Pool:
         try:
             yield conn
         finally:
-            if not conn.closed and conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                conn.rollback()
+            _clean(conn)
             pool.putconn(conn)
 
     @contextmanager
@@ -159,7 +159,19 @@ class Pool:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close(timeout=1.0)
+            # A signal handler that leaves the job may have interrupted this very thread inside the pool, with its lock.
+            closing = threading.Thread(target=pool.close, kwargs={"timeout": CLOSE_SEC}, daemon=True)
+            closing.start()
+            closing.join(2 * CLOSE_SEC)
+
+
+def _clean(conn: Connection[Any]) -> None:
+    """End what is open; a connection on which a signal's exception interrupted a statement can only be closed."""
+    match conn.info.transaction_status:
+        case psycopg.pq.TransactionStatus.ACTIVE:
+            conn.close()
+        case psycopg.pq.TransactionStatus.INTRANS | psycopg.pq.TransactionStatus.INERROR:
+            conn.rollback()
 
 
 def has_spoken(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
