@@ -194,5 +194,11 @@ def _plan_inputs(row: Row) -> m.PlanInputs:
         nodes=tuple(json.loads(nodes)),
         fenced=frozenset(json.loads(fenced)),
         targets={node: TokenSet.parse(text) for node, text in json.loads(targets).items()},
-        locks=tuple((token, task, tuple(patterns)) for token, task, patterns in json.loads(locks)),
+        locks=_locks(*json.loads(locks)),
     )
+
+
+def _locks(tokens: list[int], tasks: list[str], patterns: list[str]) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """Put the columns of the locks together; equal patterns are read once, and shared."""
+    known = {text: tuple(json.loads(text)) for text in set(patterns)}
+    return tuple(zip(tokens, tasks, map(known.__getitem__, patterns), strict=True))

@@ -1,4 +1,5 @@
--- One snapshot of everything that the deal depends on. Nodes come oldest first; locks in the order of registration.
+-- One snapshot of everything that the deal depends on. Nodes come oldest first; locks in the order of registration, column by
+-- column: ten thousand of them are read several times quicker so.
 select m.plan_version,
        m.lock_version,
        m.total_tokens,
@@ -7,7 +8,9 @@ select m.plan_version,
         from sync_node n where n.state = 'live')::text as nodes,
        (select coalesce(jsonb_agg(n.name), '[]') from sync_node n where n.state = 'fenced')::text as fenced,
        (select coalesce(jsonb_object_agg(t.node, t.tokens::text), '{}') from sync_target t)::text as targets,
-       (select coalesce(json_agg(json_build_array(l.token_id, l.task_id, l.node_patterns) order by l.created_at, l.id), '[]')
-        from sync_lock l
-        where $1::boolean and (l.expires_at is null or l.expires_at > clock_timestamp()))::text as locks
+       (select json_build_array(coalesce(json_agg(l.token_id), '[]'), coalesce(json_agg(l.task_id), '[]'),
+                                coalesce(json_agg(l.node_patterns::text), '[]'))
+        from (select * from sync_lock l
+              where $1::boolean and (l.expires_at is null or l.expires_at > clock_timestamp())
+              order by l.created_at, l.id) l)::text as locks
 from sync_meta m
