@@ -14,7 +14,6 @@ from jobsync.core.leases import Instant
 from jobsync.core.member import Member
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
-from tests.core.world import NOBODY
 
 Q = TypeVar("Q")
 QUIET = m.BeatReply(
@@ -40,7 +39,7 @@ class Driver:
         self.member = Member(name, Settings(**settings))
         self.boot_sec = 100.0
         self.wall_offset_sec = 1e9
-        self.standing = NOBODY
+        self.standing = m.NOBODY
         self.asked: m.Ask | None = None
         self.sent = self.now()
         self.wake_sec = 0.0

@@ -8,7 +8,7 @@ from jobsync.core.messages import FactKind
 from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 from tests.core.driver import ALL, Driver
-from tests.core.world import World
+from tests.core.world import Process, World
 
 LOW = TokenSet.span(0, 10)
 
@@ -103,9 +103,18 @@ def test_whoever_is_fenced_leads_no_more_and_is_told_of_the_pool() -> None:
     assert driver.changes[-1].removed == ALL
 
 
+def one_after_the_other(world: World, names: str) -> list[Process]:
+    """Start nodes so that the first is the oldest."""
+    started = []
+    for name in names:
+        world.run(0.2)
+        started.append(world.start(name))
+    return started
+
+
 def test_the_oldest_leads_and_then_the_next() -> None:
     world = World()
-    nodes = [world.start(name) for name in "abc" if world.run(0.2) is None]
+    nodes = one_after_the_other(world, "abc")
     world.settle()
     assert [LEADERSHIP in node.believed_now() for node in nodes] == [True, False, False]
     world.leave(nodes[0])
@@ -118,7 +127,7 @@ def test_the_oldest_leads_and_then_the_next() -> None:
 
 def test_the_elder_who_comes_back_is_the_youngest() -> None:
     world = World()
-    a, b = [world.start(name) for name in "ab" if world.run(0.2) is None]
+    a, b = one_after_the_other(world, "ab")
     world.settle()
     a.pause()
     world.run_until(lambda: LEADERSHIP in b.believed_now(), within_sec=10)

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from jobsync.core import messages as m
 from jobsync.core.errors import DatabaseUnavailable
-from jobsync.core.holding import NOTHING
 from jobsync.core.leases import Instant
 from jobsync.core.member import Member
 from jobsync.core.settings import Settings
@@ -36,19 +35,6 @@ QUICK = Settings(
     handover_timeout_sec=0.5,
     session_lease_sec=0.75,
     leader_lock_timeout_sec=2,
-)
-NOBODY = m.Standing(
-    phase=m.Phase.NEW,
-    incarnation=0,
-    holding=NOTHING,
-    connected=False,
-    settled=False,
-    plan_version=0,
-    target=None,
-    leader=None,
-    live=0,
-    last_reply=None,
-    session_lease_ms=None,
 )
 
 
@@ -74,7 +60,7 @@ class Process:
     def __init__(self, world: "World", name: str, member: Stepping, random: Random) -> None:
         self.name = name
         self.member = member
-        self.standing = NOBODY
+        self.standing = m.NOBODY
         self.alive = True
         self.error: Exception | None = None
         self.facts: list[m.Fact] = []
@@ -274,7 +260,7 @@ class World:
     def end(self, process: Process, *, session_lingers_sec: float = 0.002) -> None:
         """End a process at once, whatever it was doing; the server may see it late."""
         process.alive = False
-        process.standing = NOBODY
+        process.standing = m.NOBODY
         for link in (process.link, process.stale):
             if link is not None:
                 self.after(session_lingers_sec, lambda link=link: self._hang_up(link))  # type: ignore[misc]

@@ -9,10 +9,9 @@ import pytest
 
 from jobsync.core.errors import JobStopped, LeaderTimeout
 from jobsync.core.holding import NOTHING, Grant, Holding
-from jobsync.core.messages import Standing
+from jobsync.core.messages import NOBODY, Standing
 from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
 from jobsync.runtime.clock import boot_sec
-from jobsync.runtime.engine import NOBODY
 from jobsync.runtime.hands import InHand
 from jobsync.runtime.leadership import OVERRUN_SEC, Lead, Singleton, gain, leading
 from tests.api.jobs import eventually

@@ -19,8 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from jobsync.core import messages as m
-from jobsync.core.errors import DatabaseUnavailable, JobsyncError
-from jobsync.core.holding import NOTHING
+from jobsync.core.errors import JobsyncError
 from jobsync.core.leases import Instant
 from jobsync.core.member import Member
 from jobsync.core.tokens import TokenSet
@@ -32,19 +31,6 @@ from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec, now
 
 OPEN_DEADLINE_SEC = 5.0
-NOBODY = m.Standing(
-    phase=m.Phase.NEW,
-    incarnation=0,
-    holding=NOTHING,
-    connected=False,
-    settled=False,
-    plan_version=0,
-    target=None,
-    leader=None,
-    live=0,
-    last_reply=None,
-    session_lease_ms=None,
-)
 
 log = logging.getLogger("jobsync")
 
@@ -78,7 +64,7 @@ class Engine:
         hooks: Hooks,
         unavailable: Callable[[str], JobsyncError],
     ) -> None:
-        self.standing = NOBODY
+        self.standing = m.NOBODY
         self.error: JobsyncError | None = None
         self._member = member
         self._protocol = protocol
@@ -149,7 +135,7 @@ class Engine:
 
     def disown(self) -> None:
         """Believe nothing, in a forked child: the lease and the session are the parent's."""
-        self.standing = NOBODY
+        self.standing = m.NOBODY
         self._finished = True
         # The child's copy of the socket would keep the server's session standing after the parent's death. The
         # descriptor alone is closed: libpq would say good-bye in the parent's name.
@@ -241,7 +227,7 @@ class Engine:
             if lost:
                 self._hooks.tell(m.Change(lost, TokenSet(), self.standing.plan_version, "engine ended"))
         with self._changed:
-            self.standing = NOBODY
+            self.standing = m.NOBODY
             self._finished = True
             self._changed.notify_all()
         self._hooks.ended()
@@ -382,5 +368,3 @@ def _disown_all() -> None:
 
 
 os.register_at_fork(after_in_child=_disown_all)
-
-__all__ = ["NOBODY", "DatabaseUnavailable", "Engine", "Hooks"]

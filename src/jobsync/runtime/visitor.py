@@ -2,12 +2,12 @@
 
 from datetime import date
 
+from jobsync.core.messages import NOBODY
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.reception import receive
 from jobsync.runtime.callbacks import Callbacks
-from jobsync.runtime.engine import NOBODY
 from jobsync.runtime.hands import InHand
 from jobsync.runtime.place import Doorway
 
