@@ -214,7 +214,7 @@ seen = []
 for number in range(times):
     called = threading.Event()
     with make(on_tokens_added=added, lock_provider=locks) as job:
-        held = len(job.my_tokens)
+        held = len(job.my_tokens) if is_used else None
         called.wait(20)
     del job
 """
@@ -224,16 +224,25 @@ for number in range(times):
 def test_the_first_callback_finds_the_name_bound_by_as_a_thousand_times(config: SimpleNamespace) -> None:
     # Every job shares the node that is there, so that a thousand are entered in seconds.
     with Job("w1", config) as outer:
-        names = {"make": lambda **given: Job("w1", config, **given), "times": 1_000}
+        names = {"make": lambda **given: Job("w1", config, **given), "times": 1_000, "is_used": True}
         exec(RACE, names)
         assert names["seen"] == [outer.node_name] * 1_000
 
 
 @pytest.mark.usefixtures("tiny_switches")
 def test_the_first_callback_of_a_job_alone_finds_the_name_too() -> None:
-    names = {"make": lambda **given: Job("w1", coordination_config=None, **given), "times": 1_000}
+    names = {"make": lambda **given: Job("w1", coordination_config=None, **given), "times": 1_000, "is_used": True}
     exec(RACE, names)
     assert names["seen"] == ["w1"] * 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny_switches")
+def test_the_first_callback_waits_for_a_body_that_never_uses_the_job(config: SimpleNamespace) -> None:
+    with Job("w1", config) as outer:
+        names = {"make": lambda **given: Job("w1", config, **given), "times": 1_000, "is_used": False}
+        exec(RACE, names)
+        assert names["seen"] == [outer.node_name] * 1_000
 
 
 def test_what_a_lock_provider_does_with_the_job_is_not_yet_the_body(config: SimpleNamespace) -> None:
