@@ -1,12 +1,7 @@
-"""The older forms of the API: the names that older code reaches for, and SIGTERM that unwinds `with`."""
+"""The older forms of the API: the arguments, the names that older code reaches for, its own connection."""
 
-import os
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
@@ -16,36 +11,26 @@ import psycopg
 import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, InvalidArgument, Job, NotRunning
-from jobsync.api.signals import TERMINATION
-from jobsync.postgres.statement import Statement
-from tests.api.jobs import eventually, in_thread, query, settings
-
-GRACEFUL = 128 + signal.SIGTERM
-
-
-def parts_of(dsn: str) -> dict[str, Any]:
-    given = psycopg.conninfo.conninfo_to_dict(dsn)
-    names = {"host": "host", "port": "port", "dbname": "dbname", "user": "user", "password": "password"}
-    return {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
+from tests.api.jobs import query, settings
+from tests.seeds.support import config_module
 
 
 @pytest.fixture
-def config(server_dsn: str, prefix: str) -> SimpleNamespace:
-    sql = SimpleNamespace(**parts_of(server_dsn), appname=prefix)
-    return SimpleNamespace(sync=SimpleNamespace(sql=sql, coordination=SimpleNamespace(total_tokens=10)))
+def config(server_dsn: str, prefix: str) -> ModuleType:
+    return config_module(server_dsn, prefix, total_tokens=10)
 
 
 # --- the forms of the arguments ------------------------------------------------------------------
 
 
-def test_a_config_object_is_taken_second_third_or_by_name(config: SimpleNamespace, prefix: str) -> None:
+def test_a_config_object_is_taken_second_third_or_by_name(config: ModuleType, prefix: str) -> None:
     for job in (Job("w1", config), Job("w1", "production", config), Job(node_name="w1", config=config)):
         assert job.tables["Node"] == f"{prefix}node"
     assert Job("w1", "production", config).environment == "production"
     assert Job("w1", config).environment is None
 
 
-def test_a_config_object_may_be_a_module_a_mapping_or_a_class(config: SimpleNamespace, prefix: str) -> None:
+def test_a_config_object_may_be_a_module_a_mapping_or_a_class(config: ModuleType, prefix: str) -> None:
     module = ModuleType("config")
     module.sync = config.sync  # type: ignore[attr-defined]
     mapping = {"sync": {"sql": vars(config.sync.sql)}}
@@ -83,7 +68,7 @@ def test_two_config_objects_are_refused() -> None:
 # --- private names -------------------------------------------------------------------------------
 
 
-def test_the_private_names_read_the_public_ones(config: SimpleNamespace) -> None:
+def test_the_private_names_read_the_public_ones(config: ModuleType) -> None:
     with Job("w1", config) as job:
         assert job._tables == job.tables
         assert job._my_tokens == job.my_tokens == set(range(10))
@@ -105,9 +90,7 @@ def test_a_job_alone_says_so_by_the_private_names() -> None:
 # --- a connection of one's own -------------------------------------------------------------------
 
 
-def test_the_connection_is_one_autocommit_connection_that_is_not_jobsyncs(
-    config: SimpleNamespace, server_dsn: str
-) -> None:
+def test_the_connection_is_one_autocommit_connection_that_is_not_jobsyncs(config: ModuleType, server_dsn: str) -> None:
     with Job("w1", config) as job:
         before = {pid for (pid,) in query(server_dsn, "select pid from pg_stat_activity")}
         own = job._cn
@@ -119,7 +102,7 @@ def test_the_connection_is_one_autocommit_connection_that_is_not_jobsyncs(
 
 
 def test_the_connection_serves_the_lock_provider_and_ends_with_the_job(
-    config: SimpleNamespace, server_dsn: str, prefix: str
+    config: ModuleType, server_dsn: str, prefix: str
 ) -> None:
     seen: list[psycopg.Connection[Any]] = []
 
@@ -132,7 +115,7 @@ def test_the_connection_serves_the_lock_provider_and_ends_with_the_job(
     assert seen[0].closed
 
 
-def test_a_broken_connection_is_replaced_at_its_next_use(config: SimpleNamespace, server_dsn: str) -> None:
+def test_a_broken_connection_is_replaced_at_its_next_use(config: ModuleType, server_dsn: str) -> None:
     with Job("w1", config) as job:
         first = job._cn
         query(server_dsn, "select pg_terminate_backend(%s)", first.info.backend_pid)
@@ -142,7 +125,7 @@ def test_a_broken_connection_is_replaced_at_its_next_use(config: SimpleNamespace
         assert job._cn is not first
 
 
-def test_no_connection_is_given_outside_the_block(config: SimpleNamespace) -> None:
+def test_no_connection_is_given_outside_the_block(config: ModuleType) -> None:
     job = Job("w1", config)
     with pytest.raises(NotRunning):
         _ = job._cn
@@ -152,7 +135,7 @@ def test_no_connection_is_given_outside_the_block(config: SimpleNamespace) -> No
         _ = job._cn
 
 
-def test_the_connection_closes_when_entering_fails_after_its_use(config: SimpleNamespace) -> None:
+def test_the_connection_closes_when_entering_fails_after_its_use(config: ModuleType) -> None:
     seen: list[psycopg.Connection[Any]] = []
 
     def provide(job: Job) -> None:
@@ -166,7 +149,7 @@ def test_the_connection_closes_when_entering_fails_after_its_use(config: SimpleN
 
 @pytest.mark.parametrize("disabled", [None, CoordinationConfig(enabled=False)])
 def test_a_job_alone_connects_to_the_server_of_its_config(
-    config: SimpleNamespace, disabled: CoordinationConfig | None
+    config: ModuleType, disabled: CoordinationConfig | None
 ) -> None:
     with Job("w1", config=config, coordination_config=disabled) as job:
         assert job._cn.execute("select 1").fetchone() == (1,)
@@ -177,7 +160,7 @@ def test_a_job_alone_without_any_server_says_that_it_has_none() -> None:
         _ = job._cn
 
 
-def test_many_threads_get_the_same_connection(config: SimpleNamespace) -> None:
+def test_many_threads_get_the_same_connection(config: ModuleType) -> None:
     with Job("w1", config) as job:
         got: list[object] = []
         threads = [threading.Thread(target=lambda: got.append(job._cn)) for _ in range(8)]
@@ -221,7 +204,7 @@ for number in range(times):
 
 
 @pytest.mark.usefixtures("tiny_switches")
-def test_the_first_callback_finds_the_name_bound_by_as_a_thousand_times(config: SimpleNamespace) -> None:
+def test_the_first_callback_finds_the_name_bound_by_as_a_thousand_times(config: ModuleType) -> None:
     # Every job shares the node that is there, so that a thousand are entered in seconds.
     with Job("w1", config) as outer:
         names = {"make": lambda **given: Job("w1", config, **given), "times": 1_000, "is_used": True}
@@ -238,230 +221,15 @@ def test_the_first_callback_of_a_job_alone_finds_the_name_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny_switches")
-def test_the_first_callback_waits_for_a_body_that_never_uses_the_job(config: SimpleNamespace) -> None:
+def test_the_first_callback_waits_for_a_body_that_never_uses_the_job(config: ModuleType) -> None:
     with Job("w1", config) as outer:
         names = {"make": lambda **given: Job("w1", config, **given), "times": 1_000, "is_used": False}
         exec(RACE, names)
         assert names["seen"] == [outer.node_name] * 1_000
 
 
-def test_what_a_lock_provider_does_with_the_job_is_not_yet_the_body(config: SimpleNamespace) -> None:
+def test_what_a_lock_provider_does_with_the_job_is_not_yet_the_body(config: ModuleType) -> None:
     with Job("w1", config, lock_provider=lambda job: job.list_locks()) as job:
         assert not job._listener.body_began.is_set()
         job.list_locks()
         assert job._listener.body_began.is_set()
-
-
-# --- SIGTERM -------------------------------------------------------------------------------------
-
-
-def test_sigterm_unwinds_the_block_by_default_in_the_older_form(config: SimpleNamespace, prefix: str) -> None:
-    with pytest.raises(SystemExit) as ended, Job("w1", config):  # noqa: PT012 - the signal needs a loop to land in
-        signal.raise_signal(signal.SIGTERM)
-        while True:
-            time.sleep(0.01)
-    assert ended.value.code == GRACEFUL
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert query(psycopg_dsn(config), f"select * from {prefix}node") == []
-
-
-def psycopg_dsn(config: SimpleNamespace) -> str:
-    given = {name: value for name, value in vars(config.sync.sql).items() if name != "appname"}
-    return psycopg.conninfo.make_conninfo("", **given)
-
-
-def test_the_signal_is_not_touched_in_the_native_form(server_dsn: str, prefix: str) -> None:
-    with Job("w1", coordination_config=settings(server_dsn, prefix)):
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_the_signal_is_not_touched_where_the_job_is_told_so(config: SimpleNamespace) -> None:
-    with Job("w1", config, handle_signals=False):
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_a_handler_of_the_application_stays(config: SimpleNamespace) -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-    try:
-        with Job("w1", config):
-            signal.raise_signal(signal.SIGTERM)
-        assert heard == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_a_job_entered_in_another_thread_leaves_the_signal_alone(config: SimpleNamespace) -> None:
-    found: list[object] = []
-
-    def enter() -> None:
-        with Job("w1", config):
-            found.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join(20)
-    assert found == [signal.SIG_DFL]
-
-
-def test_nested_jobs_give_the_signal_back_with_the_last(config: SimpleNamespace) -> None:
-    with Job("w1", config):
-        with Job("w1", config):
-            pass
-        assert signal.getsignal(signal.SIGTERM) == TERMINATION._handle
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_a_signal_during_the_leave_waits_until_the_job_has_left(
-    config: SimpleNamespace, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after: list[str] = []
-    leave = Job._leave
-
-    def interrupted(self: Job, node: Any) -> None:
-        signal.raise_signal(signal.SIGTERM)
-        leave(self, node)
-        after.append("left")
-
-    monkeypatch.setattr(Job, "_leave", interrupted)
-    with pytest.raises(SystemExit) as ended, Job("w1", config):
-        pass
-    assert ended.value.code == GRACEFUL
-    assert after == ["left"]
-    assert query(psycopg_dsn(config), f"select * from {prefix}node") == []
-
-
-def test_a_signal_while_entering_leaves_nothing_behind(config: SimpleNamespace, prefix: str) -> None:
-    def provide(job: Job) -> None:
-        signal.raise_signal(signal.SIGTERM)
-        job.list_locks()
-
-    with pytest.raises(SystemExit), Job("w1", config, lock_provider=provide):
-        pytest.fail("the block is never reached")
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert query(psycopg_dsn(config), f"select * from {prefix}node") == []
-
-
-def test_entering_twice_is_refused_and_does_not_end_the_job(config: SimpleNamespace) -> None:
-    with Job("w1", config) as job:
-        with pytest.raises(NotRunning):
-            job.__enter__()
-        assert len(job.my_tokens) == 10
-
-
-def test_a_signal_in_the_middle_of_a_statement_is_not_taken_for_a_lost_database(
-    config: SimpleNamespace, prefix: str
-) -> None:
-    dsn = psycopg_dsn(config)
-
-    def interrupt() -> None:
-        sleeping = "select 1 from pg_stat_activity where query = %s and state = 'active'"
-        eventually(lambda: query(dsn, sleeping, f"select pg_sleep(30), '{prefix}'"))
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with in_thread(interrupt), pytest.raises(SystemExit) as ended, Job("w1", config) as job:
-        job._pool().run(Statement(f"select pg_sleep(30), '{prefix}'"))
-    assert ended.value.code == GRACEFUL
-    assert query(dsn, f"select * from {prefix}node") == []
-
-
-def test_an_exception_between_sending_and_receiving_passes_as_it_is(config: SimpleNamespace) -> None:
-    with Job("w1", config) as job:
-        with pytest.raises(SystemExit), job._pool().connection() as conn:  # noqa: PT012 - what a signal may hit
-            conn.pgconn.send_query(b"select 1")
-            raise SystemExit
-        assert conn.closed
-        assert job.list_locks() == []
-
-
-OPENING = """
-    import signal, sys
-    import jobsync.postgres.pool as room
-    from jobsync import CoordinationConfig, Job
-    def handler(number, frame):
-        job.__exit__(None, None, None)
-        sys.exit(7)
-    def interrupted(*given, **named):
-        pool = opened(*given, **named)
-        signal.raise_signal(signal.SIGTERM)
-        return pool
-    signal.signal(signal.SIGTERM, handler)
-    with Job("w1", CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2], total_tokens=10)) as job:
-        opened, room.ConnectionPool = room.ConnectionPool, interrupted
-        job.list_locks()
-"""
-
-
-def test_a_handler_may_leave_the_job_while_its_thread_opens_the_pool(server_dsn: str, prefix: str) -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OPENING), server_dsn, prefix],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert process.returncode == 7, process.stderr
-    assert query(server_dsn, f"select * from {prefix}node") == []
-
-
-FORK = """
-    import os, signal, sys, time
-    from jobsync import CoordinationConfig, Job
-    hear, say = os.pipe()
-    with Job("w1", CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2], total_tokens=10)) as job:
-        child = os.fork()
-        if child == 0:
-            os.write(say, b"!")
-            while True:
-                time.sleep(0.01)
-        # Python forgets what came to a child before it was fully there.
-        os.read(hear, 1)
-        os.kill(child, signal.SIGTERM)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(job.my_tokens), flush=True)
-"""
-
-
-def test_a_forked_child_dies_of_sigterm_as_ever_and_its_parent_goes_on(server_dsn: str, prefix: str) -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FORK), server_dsn, prefix],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert process.stdout == f"{-signal.SIGTERM} 10\n", process.stderr
-
-
-STORM = """
-    import signal, sys, threading, os
-    from jobsync import CoordinationConfig, Job
-    config = CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2], total_tokens=10)
-    with Job("outer", coordination_config=config, observer=True):
-        pass
-    number = 0
-    print("on", flush=True)
-    while True:
-        number += 1
-        with Job("w1", config) as job:
-            job.my_tokens
-"""
-
-
-def test_whenever_the_signal_comes_nothing_is_left_behind(server_dsn: str, prefix: str) -> None:
-    ended = []
-    for number in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(STORM), server_dsn, prefix],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"on\n"
-        # Between two jobs the signal has its usual meaning; the row is gone then too.
-        time.sleep(number * 0.013)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
-        ended.append(process.returncode)
-        assert process.returncode in {GRACEFUL, -signal.SIGTERM}, said
-        assert query(server_dsn, f"select name from {prefix}node") == [], ended
-    assert GRACEFUL in ended
