@@ -117,7 +117,8 @@ def _with_fresh_database(dsn: str) -> str:
     with psycopg.connect(dsn, autocommit=True) as conn:
         rows = conn.execute(
             "select format('drop %s if exists %I cascade', case relkind when 'v' then 'view' when 'S' then 'sequence' "
-            "else 'table' end, relname) from pg_class where relname ~ '^jsbench[0-9]+_' and relkind in ('r', 'p', 'v', 'S')"
+            "else 'table' end, relname) from pg_class "
+            "where relname ~ '^jsbench[0-9]+_' and relkind in ('r', 'p', 'v', 'S')"
         ).fetchall()
         for (drop,) in rows:
             conn.execute(drop)

@@ -104,7 +104,7 @@ class Subscriber:
             try:
                 with self.job.transaction(symbol, repeat=True) as conn:
                     write(conn, self.name, symbol, quotes)
-            except (JobsyncError, psycopg.OperationalError) as error:
+            except JobsyncError as error:
                 log.warning("%s waits for the next try: %s", symbol, error)  # or until `let_go` takes it away
                 return
             quotes.clear()

@@ -34,6 +34,7 @@ from jobsync.core.errors import (
     NotRunning,
     OwnershipLost,
     SchemaError,
+    TransactionLost,
 )
 from jobsync.core.settings import recommended_tokens
 from jobsync.core.tasks import Task
@@ -69,6 +70,7 @@ __all__ = [
     "SchemaError",
     "Task",
     "TokenSet",
+    "TransactionLost",
     "config",
     "recommended_tokens",
 ]

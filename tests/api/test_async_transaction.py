@@ -10,6 +10,7 @@ import pytest
 
 from jobsync import AlreadyDone, AsyncJob, ConnectionsLent, JobsyncError, OwnershipLost
 from jobsync.postgres import pool as pools
+from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.place import TRANSACTIONS
 from tests.api.async_jobs import cancelled, eventually, run_async
 from tests.api.jobs import query, settings
@@ -219,16 +220,20 @@ def test_cancelled_anywhere_both_are_written_or_neither_and_no_connection_is_los
                 async with job.transaction(number) as conn:
                     await write(conn, results, f"{number:03}")
 
+            began_sec = boot_sec()
+            for number in range(-5, 0):
+                await work(number)
+            whole_sec = (boot_sec() - began_sec) / 5
             for number in range(100):
                 working = asyncio.create_task(work(number))
-                for _ in range(number // 3):
-                    await asyncio.sleep(0)
+                # From before the first statement to well after the commit, however fast this machine is now.
+                await asyncio.wait({working}, timeout=whole_sec * number / 50)
                 working.cancel()
                 with suppress(asyncio.CancelledError):
                     await working
             done = sorted(f"{int(row['item']):03}" for row in await job.get_audit())
             assert rows(server_dsn, results) == done
-            assert 0 < len(done) < 100, "no cancellation came in the middle: widen the range"
+            assert 5 < len(done) < 105, "no cancellation came in the middle: widen the range"
             async with AsyncExitStack() as bodies:  # As many as ever can be had at one time.
                 for number in range(TRANSACTIONS):
                     await bodies.enter_async_context(job.transaction(f"again {number}"))
@@ -270,5 +275,16 @@ def test_a_body_that_idled_too_long_is_told_so(
                     await conn.execute("set local idle_in_transaction_session_timeout = '20ms'")
                     await eventually(lambda: pools.has_spoken(conn))
             assert rows(server_dsn, results) == []
+
+    run_async(body())
+
+
+def test_the_first_transaction_of_a_date_has_tables_made_for_it(server_dsn: str, prefix: str, results: str) -> None:
+    async def body() -> None:
+        async with AsyncJob("a", coordination_config=settings(server_dsn, prefix)) as job:
+            async with job.transaction("x") as conn:
+                await write(conn, results, "x")
+        assert query(server_dsn, f"select item from {prefix}audit_by_date") == [("x",)]
+        assert query(server_dsn, f"select item from {prefix}audit_rest") == []
 
     run_async(body())

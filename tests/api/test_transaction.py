@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 import psycopg
 import pytest
 
-from jobsync import AlreadyDone, ConnectionsLent, Job, JobsyncError, OwnershipLost
+from jobsync import AlreadyDone, ConnectionsLent, Job, JobsyncError, OwnershipLost, TransactionLost
 from jobsync.runtime.place import TRANSACTIONS
 from tests.api.jobs import eventually, in_thread, owned_by, query, settings
 
@@ -205,13 +205,26 @@ def test_an_idle_transaction_is_bounded_by_the_server(job: Job) -> None:
 
 
 def test_a_body_that_idled_too_long_is_told_so_and_writes_nothing(job: Job, server_dsn: str, results: str) -> None:
-    with pytest.raises(JobsyncError, match=r"'x' could not be ended, and nothing is written: .*idle"):
+    with pytest.raises(TransactionLost, match=r"'x' could not be ended, and nothing is written: .*idle"):
         with job.transaction("x") as conn:
             write(conn, results, "x")
             conn.execute("set local idle_in_transaction_session_timeout = '20ms'")
             eventually(lambda: spoken_to(conn))
     assert query(server_dsn, f"select * from {results}") == []
     assert job.get_audit() == []
+
+
+def test_a_statement_that_finds_the_session_ended_is_told_alike(job: Job, server_dsn: str, results: str) -> None:
+    with pytest.raises(TransactionLost, match="within the transaction: nothing is written; do the task again"):
+        with job.transaction("x") as conn:
+            write(conn, results, "x")
+            conn.execute("set local idle_in_transaction_session_timeout = '20ms'")
+            eventually(lambda: spoken_to(conn))
+            write(conn, results, "x")
+    assert query(server_dsn, f"select * from {results}") == []
+    with job.transaction("x") as conn:
+        write(conn, results, "x")
+    assert query(server_dsn, f"select * from {results}") == [("x",)]
 
 
 def spoken_to(conn: psycopg.Connection[object]) -> bool:
@@ -247,7 +260,7 @@ def test_connections_that_died_in_the_pool_are_found_out(job: Job, server_dsn: s
         conns = [bodies.enter_context(job.transaction(f"x{number}")) for number in range(TRANSACTIONS)]
         pids = [conn.info.backend_pid for conn in conns]
     query(server_dsn, "select pg_terminate_backend(pid) from unnest(%s::int[]) pid", pids)
-    eventually(lambda: query(server_dsn, "select from pg_stat_activity where pid = any(%s)", pids) == [])
+    eventually(lambda: query(server_dsn, "select pid from pg_stat_activity where pid = any(%s)", pids) == [])
     with job.transaction("y"):
         pass
     assert "y" in {row["item"] for row in job.get_audit()}

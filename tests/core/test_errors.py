@@ -19,6 +19,7 @@ BUILT_IN = {
     "EnterTimeout": TimeoutError,
     "DatabaseUnavailable": ConnectionError,
     "ConnectionsLent": TimeoutError,
+    "TransactionLost": ConnectionError,
     "SchemaError": JobsyncError,
     "OwnershipLost": JobsyncError,
     "AlreadyDone": JobsyncError,

@@ -156,6 +156,8 @@ class AsyncJob(AsyncLeaderMethods):
         work = self._job.owned_work(task, repeat=repeat)
         if self._pool is None:
             self._pool = AsyncPool(work.node.transactions.terms)
+        if not work.ledger.day_is_seen_to:
+            await self._waited(work.ledger.see_to_day)
         with self._job.outcome_noted(work.text):
             async with owned_transaction_async(work, self._pool) as conn:
                 yield conn

@@ -78,6 +78,14 @@ class ConnectionsLent(JobsyncError, TimeoutError):
     """
 
 
+class TransactionLost(JobsyncError, ConnectionError):
+    """Report that the server ended the session of a `job.transaction()` before its commit was seen.
+
+    It idled for over 5 s, or the server or the network went away. Do the task again: `AlreadyDone` tells if the
+    commit took place after all.
+    """
+
+
 class SchemaError(JobsyncError):
     """Report tables that are missing and may not be created by this role, or are newer than this program.
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from jobsync.postgres.pool import IDLE_BOUND, PoolTerms, at_commit, has_spoken, is_away
+from jobsync.postgres.pool import IDLE_BOUND, PoolTerms, has_spoken, session_ended, transaction_lost
 from jobsync.postgres.statement import run_async
 from jobsync.postgres.uncancelled import uncancelled
 
@@ -58,9 +58,9 @@ class AsyncPool:
                     await self._begin(conn)
                     yield conn
                     body_is_over = True
-            except psycopg.OperationalError as error:
-                if body_is_over and is_away(error):
-                    raise self._terms.unavailable(at_commit(error)) from error
+            except psycopg.Error as error:
+                if session_ended(conn, error):
+                    raise transaction_lost(error, body_is_over=body_is_over) from error
                 raise
 
     async def _begin(self, conn: AsyncConnection[Any]) -> None:

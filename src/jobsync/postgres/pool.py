@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from jobsync.core.errors import ConnectionsLent, JobsyncError
+from jobsync.core.errors import ConnectionsLent, JobsyncError, TransactionLost
 from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
@@ -101,9 +101,9 @@ class Pool:
                     self._begin(conn)
                     yield conn
                     body_is_over = True
-            except psycopg.OperationalError as error:
-                if body_is_over and is_away(error):
-                    raise self._unavailable(at_commit(error)) from error
+            except psycopg.Error as error:
+                if session_ended(conn, error):
+                    raise transaction_lost(error, body_is_over=body_is_over) from error
                 raise
 
     def _begin(self, conn: Connection[Any]) -> None:
@@ -118,6 +118,8 @@ class Pool:
             with self.transaction() as conn:
                 for work in works:
                     run(conn, work)
+        except TransactionLost as error:
+            raise self._unavailable(str(error)) from error
         except psycopg.Error as error:
             if is_away(error):
                 raise self._unavailable(str(error).strip()) from error
@@ -181,9 +183,21 @@ def has_spoken(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
     return bool(poller.poll(0))
 
 
-def at_commit(error: psycopg.Error) -> str:
-    """Say what a failed COMMIT leaves open."""
-    return f"{str(error).strip()} (at COMMIT: whether it took place shows when the task is tried again)"
+def session_ended(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+    """Tell whether a statement failed since its session is over, as against the statement itself."""
+    # 25P03, 25P04: the transaction idled or lasted for too long, which ends the session as well.
+    return conn.broken or is_away(error) or error.sqlstate in {"25P03", "25P04"}
+
+
+def transaction_lost(error: psycopg.Error, *, body_is_over: bool) -> TransactionLost:
+    """Say that a transaction's session is over, and what that leaves open."""
+    why = str(error).strip()
+    if body_is_over:
+        return TransactionLost(f"{why} (at COMMIT: do the task again; AlreadyDone tells if the commit took place)")
+    return TransactionLost(
+        f"{why} (within the transaction: nothing is written; do the task again, and long work before the block, since "
+        "the server cuts off a body that idles for over 5 s)"
+    )
 
 
 def is_away(error: psycopg.Error) -> bool:

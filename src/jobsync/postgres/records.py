@@ -13,8 +13,9 @@ from typing import Any, cast
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from jobsync.core.errors import JobsyncError
+from jobsync.core.errors import JobsyncError, TransactionLost
 from jobsync.core.holding import Fence
+from jobsync.postgres.pool import session_ended
 from jobsync.postgres.statement import Statement, call, run, run_async, statement
 
 SAMPLES = 16
@@ -155,7 +156,7 @@ def end_transaction(conn: Connection[Any], finish: Statement, text: str) -> str:
     except psycopg.IntegrityError:
         raise  # A constraint that the user had deferred to this moment.
     except psycopg.Error as error:
-        raise _could_not_end(text, error) from error
+        raise _could_not_end(conn, text, error) from error
     return outcome
 
 
@@ -166,12 +167,17 @@ async def end_transaction_async(conn: AsyncConnection[Any], finish: Statement, t
     except psycopg.IntegrityError:
         raise
     except psycopg.Error as error:
-        raise _could_not_end(text, error) from error
+        raise _could_not_end(conn, text, error) from error
     return outcome
 
 
-def _could_not_end(text: str, error: psycopg.Error) -> JobsyncError:
+def _could_not_end(conn: Connection[Any] | AsyncConnection[Any], text: str, error: psycopg.Error) -> JobsyncError:
+    if session_ended(conn, error):
+        return TransactionLost(
+            f"the transaction of task {text!r} could not be ended, and nothing is written: {str(error).strip()} "
+            "(do it again, and long work before the block: the server cuts off a body that idles for over 5 s)"
+        )
     return JobsyncError(
         f"the transaction of task {text!r} could not be ended, and nothing is written: {str(error).strip()} "
-        "(the server cuts off a body that idles for over 5 s; one that sets search_path must set it back)"
+        "(a body that sets search_path must set it back)"
     )

@@ -141,6 +141,11 @@ class Ledger:
         assert self.run_name is not None
         return {row[0] for row in self._pool.run(self._records.audited_in_run(self.run_name, items))}
 
+    @property
+    def day_is_seen_to(self) -> bool:
+        """Whether the tables of the date are made, or none are needed."""
+        return self._day_is_seen_to
+
     def see_to_day(self) -> None:
         """Before the first row of a date is written, have tables made for that date; once, and not for a run."""
         if self._day_is_seen_to:

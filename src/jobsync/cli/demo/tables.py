@@ -41,7 +41,7 @@ _TRACES = """
 select 'drop ' || kind || ' if exists ' || thing || ' cascade' from (
     select case relkind when 'S' then 2 else 1 end as turn, oid, oid::regclass::text as thing,
            case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end as kind
-    from pg_class where starts_with(relname, 'demo_') and relkind in ('r', 'v', 'S')
+    from pg_class where starts_with(relname, 'demo_') and relkind in ('r', 'p', 'v', 'S')
     union all
     select 3, oid, oid::regprocedure::text, 'routine' from pg_proc where starts_with(proname, 'demo_')
 ) found order by turn, oid
