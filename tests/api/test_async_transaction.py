@@ -281,9 +281,9 @@ def test_a_body_that_idled_too_long_is_told_so(
 
 def test_the_first_transaction_of_a_date_has_tables_made_for_it(server_dsn: str, prefix: str, results: str) -> None:
     async def body() -> None:
-        async with AsyncJob("a", coordination_config=settings(server_dsn, prefix)) as job:
-            async with job.transaction("x") as conn:
-                await write(conn, results, "x")
+        given = settings(server_dsn, prefix)
+        async with AsyncJob("a", coordination_config=given) as job, job.transaction("x") as conn:
+            await write(conn, results, "x")
         assert query(server_dsn, f"select item from {prefix}audit_by_date") == [("x",)]
         assert query(server_dsn, f"select item from {prefix}audit_rest") == []
 
