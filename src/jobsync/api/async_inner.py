@@ -35,7 +35,7 @@ class InnerJob(Job):
 
     def remember(self, task: Task | TaskId) -> None:
         """Do the rest of it: `write_audit` will mark the task done."""
-        self._added[as_task(task).text] = None
+        self._remember(as_task(task).text)
 
     def take_added(self) -> list[str]:
         """Do the part of `write_audit` that belongs together with `remember`."""

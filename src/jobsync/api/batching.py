@@ -75,6 +75,11 @@ class Claiming:
         if abandoned:
             self._release(list(claimed))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the database has answered."""
+        return not self._thread.is_alive()
+
     def result(self) -> set[str]:
         """Wait for the claims; raises what claiming raised."""
         self._thread.join()

@@ -187,6 +187,7 @@ class Membership:
             run_name=self._run,
             incarnation=lambda: node.incarnation,
             token_of=self._tokens_by_text.__getitem__,
+            rivals=lambda: node.ledgers,
         )
 
     def __exit__(

@@ -66,8 +66,12 @@ class TaskMethods(Membership):
         """
         claimed = self._claim_to_add(task)
         if claimed:
-            self._added[as_task(task).text] = None
+            self._remember(as_task(task).text)
         return claimed
+
+    def _remember(self, text: str) -> None:
+        with self._lock:
+            self._added[text] = None
 
     def _claim_to_add(self, task: Task | TaskId) -> bool:
         text = as_task(task).text
@@ -97,8 +101,8 @@ class TaskMethods(Membership):
         self._audit(self._take_added())
 
     def _take_added(self) -> list[str]:
-        # The dict is exchanged before it is read: what another thread adds meanwhile is in one of the two.
-        added, self._added = self._added, {}
+        with self._lock:
+            added, self._added = self._added, {}
         return list(added)
 
     def _audit(self, texts: list[str]) -> None:
@@ -108,7 +112,8 @@ class TaskMethods(Membership):
                 ledger.done(texts)
             except JobsyncError:
                 # No more can be kept there, so they stay here, for another call.
-                self._added = {**dict.fromkeys(texts), **self._added}
+                with self._lock:
+                    self._added = {**dict.fromkeys(texts), **self._added}
                 raise
             ledger.flush()
 
@@ -147,7 +152,7 @@ class TaskMethods(Membership):
         other nodes lose after it has passed is left to the next walk.
         """
         for loop in self._loops:
-            loop.close()
+            loop.supersede()
         desk = LoopDesk(self._running(), self._working(), stop=self._stop, token_of_text=self._token_of_text)
         loop = TaskLoop(desk, ids)
         self._loops = [loop]
@@ -202,16 +207,20 @@ class TaskMethods(Membership):
         try:
             yield
         except AlreadyDone:
-            for loop in self._loops:
-                loop.note_recorded(text)
+            self._note_recorded(text)
             raise
         except BaseException:
             # Whoever catches this and comes back for the next task has not done this one: its effects are not written.
             for loop in self._loops:
                 loop.note_lost(text)
             raise
+        self._note_recorded(text)
+
+    def _note_recorded(self, text: str) -> None:
         for loop in self._loops:
             loop.note_recorded(text)
+        if isinstance(self._ledger, Ledger):
+            self._ledger.recorded_by_transaction(text)
 
     def _fence_of(self, text: str, token: int) -> Fence | None:
         """Give the right under which a task in hand was taken up, or else the one held now."""

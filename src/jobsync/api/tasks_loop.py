@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from jobsync.api.batching import Batch, Claiming, Pace
+from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
 
@@ -106,7 +107,7 @@ class TaskLoop:
         self._done_in_run: set[str] = set()
         self._seen_undone: dict[str, None] = {}
         self._idle_sec = IDLE_FIRST_SEC
-        self._closed = False
+        self._closed = self._superseded = False
         self._begin_walk()
 
     # --- the loop ------------------------------------------------------------------------------
@@ -115,6 +116,11 @@ class TaskLoop:
         return self
 
     def __next__(self) -> Task:
+        if self._superseded:
+            raise JobsyncError(
+                "this loop ended when job.tasks() was called again: a job has one loop at a time; what this one had "
+                "claimed was released, and its task in hand is not done"
+            )
         self._finish_in_hand()
         while not self._closed and not self._worker.stopping:
             if self._take_owned():
@@ -147,6 +153,11 @@ class TaskLoop:
             texts += coming.abandon()
         self._worker.release_batch(texts)
 
+    def supersede(self) -> None:
+        """Close it for a later loop; whoever goes on with this one all the same is told."""
+        self._superseded = not self._closed
+        self.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -167,7 +178,8 @@ class TaskLoop:
         """A transaction has recorded the task in hand: nothing is left to record."""
         if self._in_hand is not None and self._in_hand[0].text == text:
             self._counts_as_done = False
-            self._done_in_run.add(text)
+            if self._walks_again:
+                self._done_in_run.add(text)
 
     def note_lost(self, text: str) -> None:
         """The task in hand was lost to another node: coming back for the next one does not make it done."""
@@ -200,19 +212,26 @@ class TaskLoop:
         tasks = [task for task, _ in self._ready]
         self._ready.clear()
         claimed = [task.text for task in tasks]
-        if isinstance(self._coming, Claiming):
+        # What is still being claimed is left to come: released late, it could be in hand again by then.
+        if isinstance(self._coming, Claiming) and self._coming.is_over:
             tasks += [task for task, _ in self._coming.batch]
             claimed += self._coming.abandon()
             self._coming = None
+        self._pace = self._new_pace()
+        self._put_before_walk(tasks)
+        self._worker.release_batch(claimed)
+
+    def _put_before_walk(self, tasks: list[Task]) -> None:
+        """Have tasks claimed again."""
         for task in tasks:
             self._seen_undone.pop(task.text, None)
-        self._walk = chain(tasks, self._walk)
-        self._pace = self._new_pace()
-        self._worker.release_batch(claimed)
+        if tasks:
+            self._walk = chain(tasks, self._walk)
 
     def _take_owned(self) -> bool:
         """Take the next task in hand that is owned this instant; False when none is at hand."""
-        lost = []
+        lost: list[Task] = []
+        doubtful: list[Task] = []
         worker, ready = self._worker, self._ready
         while ready:
             taken = ready.popleft()
@@ -220,16 +239,24 @@ class TaskLoop:
             # In hand first, then the question: a hand-over that begins in between waits for this body.
             worker.take_in_hand(token)
             held = worker.holding_now()
-            # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
             if held is not None and token in held.tokens and worker.claim_stands(task.text, held.incarnation):
                 self._in_hand, self._held = taken, held
                 break
             worker.put_back(token)
-            lost.append(task.text)
+            if held is None:
+                # Whose they are cannot be told now. The walk waits until it can, and claims them again.
+                doubtful += [task, *(each for each, _ in ready)]
+                ready.clear()
+            elif token in held.tokens:
+                # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
+                doubtful.append(task)
+            else:
+                lost.append(task)
         if len(ready) == self._look_ahead_at:
             self._look_ahead()
-        if lost:
-            worker.release_batch(lost)
+        if lost or doubtful:
+            self._put_before_walk(doubtful)
+            worker.release_batch([task.text for task in (*lost, *doubtful)])
         return self._in_hand is not None
 
     # --- batches -------------------------------------------------------------------------------

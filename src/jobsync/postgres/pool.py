@@ -21,6 +21,7 @@ from jobsync.postgres.statement import Row, Statement, run
 
 IDLE_CONNECTION_SEC = 60.0
 CLOSE_SEC = 1.0
+DEADLOCK_TRIES = 4
 IDLE_IN_TRANSACTION_MS = 5_000  # What holds a grant makes a fence of its node wait.
 IDLE_BOUND = Statement(
     "select set_config('idle_in_transaction_session_timeout', $1::text, true)", (f"{IDLE_IN_TRANSACTION_MS}ms",)
@@ -126,14 +127,22 @@ class Pool:
             raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
 
     def run(self, work: Statement) -> list[Row]:
-        """Execute one statement on a lent connection."""
-        try:
-            with self.connection() as conn:
-                return run(conn, work)
-        except psycopg.Error as error:
-            if is_away(error):
-                raise self._unavailable(str(error).strip()) from error
-            raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
+        """Execute one statement on a lent connection; again where it met another in a deadlock, which undid it."""
+        for left in range(DEADLOCK_TRIES - 1, -1, -1):
+            try:
+                with self.connection() as conn:
+                    return run(conn, work)
+            except ConnectionsLent as error:
+                raise self._unavailable(
+                    f"all {self._size} connections for claims and audits wait for answers: look for locks on the tables"
+                ) from error
+            except psycopg.Error as error:
+                if error.sqlstate in {"40P01", "40001"} and left:
+                    continue
+                if is_away(error):
+                    raise self._unavailable(str(error).strip()) from error
+                raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
+        raise AssertionError("the last try returns or raises")
 
     def run_apart(self, work: Statement) -> list[Row]:
         """Execute one statement that takes long on a connection of its own: the pool's stay free for others."""

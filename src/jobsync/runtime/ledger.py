@@ -27,9 +27,13 @@ BATCH = 5_000
 PATIENCE_SEC = 2.0
 HOPE_FROM = 64
 HOPELESS_SEC = 10.0
+DAY_TRIES = 3
 NEVER = float("inf")
 
 log = logging.getLogger("jobsync")
+
+# Held while the jobs of one node choose what each of them claims; for no longer than that.
+_CHOOSING = threading.RLock()
 
 
 class Ledger:
@@ -44,6 +48,7 @@ class Ledger:
         run_name: str | None,
         incarnation: Callable[[], int],
         token_of: Callable[[str], int],
+        rivals: "Callable[[], Iterable[Ledger]]" = lambda: (),
     ) -> None:
         self.day = day
         self.run_name = run_name
@@ -51,6 +56,8 @@ class Ledger:
         self._records = records
         self._incarnation = incarnation
         self._token_of = token_of
+        self._rivals = rivals  # The ledgers of other jobs of this node, whose claims look like this one's.
+        self._claiming: frozenset[str] = frozenset()
         # Reentrant, since a signal handler may leave the job while its thread is in here.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -86,13 +93,35 @@ class Ledger:
                         del wanted[item]
         if not wanted:
             return set()
-        self.see_to_day()
-        incarnation = self._incarnation()
-        claimed = self._claim(incarnation, wanted)
         if self.run_name is not None:
+            return self._claim_in_run(wanted)
+        self.see_to_day()
+        return self._claim(self._incarnation(), wanted)
+
+    def _claim_in_run(self, wanted: dict[str, int]) -> set[str]:
+        """Claim what no other job of this node has: to the database they are one and the same."""
+        incarnation = self._incarnation()
+        with _CHOOSING:
+            for rival in self._rivals():
+                if rival is not self and rival.run_name == self.run_name:
+                    for item in rival.in_its_hands(wanted):
+                        del wanted[item]
+            mine = frozenset(wanted)
+            self._claiming |= mine
+        try:
+            claimed = self._claim(incarnation, wanted) if wanted else set()
             with self._lock:
                 self._claimed_by.update(dict.fromkeys(claimed, incarnation))
+        finally:
+            with _CHOOSING:
+                self._claiming -= mine
         return claimed
+
+    def in_its_hands(self, items: Iterable[str]) -> list[str]:
+        """List those of the tasks that this job claims, has claimed, or has done and not recorded yet."""
+        with self._lock:
+            known = (self._claiming, self._claimed_by, self._audits, self._audits_in_writing)
+            return [item for item in items if any(item in each for each in known)]
 
     def _claim(self, incarnation: int, wanted: dict[str, int]) -> set[str]:
         """Claim tasks with their tokens: quickly where all seem new, and carefully what is left then."""
@@ -115,6 +144,11 @@ class Ledger:
             if is_duplicate(error):
                 return []
             raise
+
+    def recorded_by_transaction(self, item: str) -> None:
+        """Forget the claim of a task that a transaction has recorded."""
+        with self._lock:
+            self._claimed_by.pop(item, None)
 
     def claimed_as(self, item: str) -> int | None:
         """Give the registration as which a task of the run is claimed here, if it is."""
@@ -152,7 +186,9 @@ class Ledger:
             return
         with self._day_lock:
             if not self._day_is_seen_to:
-                self._pool.run(self._records.make_day(self.day))
+                for _ in range(DAY_TRIES):  # A reader of the tables keeps others from being added to them.
+                    if self._pool.run(self._records.make_day(self.day))[0][0]:
+                        break
                 self._day_is_seen_to = True
                 self._sweeper.schedule()
 
@@ -162,6 +198,7 @@ class Ledger:
         """Remember a claim; it is in the database within 50 ms."""
         incarnation = self._incarnation()
         with self._lock:
+            self._releases.pop(item, None)
             self._claims[item] = incarnation
             self._schedule(CLAIM_DELAY_SEC)
 
@@ -258,10 +295,11 @@ class Ledger:
         error: Exception | None = None
         try:
             self.see_to_day()
+            # Releases first: what is claimed after it was let go of stays claimed.
+            self._write_releases(releases)
             self._write_claims(claims)
             for batch in _batches(self._audits_in_writing):
                 self._write_audits(batch)
-            self._write_releases(releases)
         except Exception as caught:  # noqa: BLE001 - the thread must not end, whatever it was
             error = caught
         with self._lock:
@@ -311,6 +349,9 @@ class Ledger:
                 self._claimed_by.pop(item, None)
 
     def _write_releases(self, claimed_by: dict[str, int]) -> None:
+        with self._lock:
+            # Some may have been claimed again since.
+            claimed_by = {item: holder for item, holder in claimed_by.items() if item in self._releases}
         for incarnation, items in _by_holder(claimed_by):
             self._pool.run(self._records.release(incarnation, self.day, self.run_name, items))
         with self._lock:
@@ -318,15 +359,24 @@ class Ledger:
                 self._releases.pop(item, None)
 
     def close(self, patience_sec: float) -> None:
-        """Write what waits, trying for `patience_sec`; then end the thread."""
-        until_sec = boot_sec() + patience_sec
-        while not self.flush(max(0.0, until_sec - boot_sec())) and boot_sec() < until_sec:
-            threading.Event().wait(0.1)
+        """Write what waits, for as long as the database takes some of it every `patience_sec`; then end the thread."""
+        left, until_sec = self.pending, boot_sec() + patience_sec
+        while not self.flush(max(0.0, until_sec - boot_sec())):
+            if self.pending < left:
+                left, until_sec = self.pending, boot_sec() + patience_sec
+            elif boot_sec() >= until_sec:
+                break
+            else:
+                threading.Event().wait(0.1)
         with self._lock:
             self._closed = True
             self._changed.notify_all()
         if self.pending:
-            log.error("%d claims and audits are lost: the database stayed away until the exit", self.pending)
+            log.error(
+                "%d claims and audits are lost: the database took none of them for %g s at the exit",
+                self.pending,
+                patience_sec,
+            )
 
 
 class Hope:

@@ -50,7 +50,7 @@ class Node:
         self._doorway = Doorway(settings)
         self.pool: Pool = self._doorway.record_pool()
         self.transactions: Pool = self._doorway.transaction_pool()
-        self._ledgers: list[Ledger] = []
+        self.ledgers: list[Ledger] = []
         self.on_end: list[Callable[[], None]] = []
         self._timing = Timing.of(settings, session_lease_sec=None)
         own = self._doorway.session_place()
@@ -186,11 +186,11 @@ class Node:
 
     def add_ledger(self, ledger: Ledger) -> None:
         """Have a ledger written before any token is given up."""
-        self._ledgers.append(ledger)
+        self.ledgers.append(ledger)
 
     def remove_ledger(self, ledger: Ledger) -> None:
         """Forget a ledger that is closed."""
-        self._ledgers = [other for other in self._ledgers if other is not ledger]
+        self.ledgers = [other for other in self.ledgers if other is not ledger]
 
     def _drain(self, drain: m.Drain) -> None:
         """The application has let go when the callback returned, no body runs, and what was claimed is written."""
@@ -198,7 +198,7 @@ class Node:
         def drained() -> None:
             self.engine.post(lambda at: m.Drained(at, drain.serial))
 
-        unwritten = [ledger for ledger in self._ledgers if not ledger.is_settled]
+        unwritten = [ledger for ledger in self.ledgers if not ledger.is_settled]
         latch = Latch(2 + len(unwritten), drained)
         for ledger in unwritten:
             self._flush_apart(ledger, latch)

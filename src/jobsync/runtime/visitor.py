@@ -9,6 +9,7 @@ from jobsync.postgres.pool import Pool
 from jobsync.postgres.reception import receive
 from jobsync.runtime.callbacks import Callbacks
 from jobsync.runtime.hands import InHand
+from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.place import Doorway
 
 
@@ -41,6 +42,7 @@ class Visitor:
         return True
 
     holding = None
+    ledgers: tuple[Ledger, ...] = ()
     tokens = TokenSet()
     incarnation = 0
 
