@@ -1,7 +1,7 @@
 """Jobs of one name and one fleet in one process: one node, one lease, one set of tokens."""
 
 import threading
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -197,17 +197,20 @@ def test_a_forked_child_shares_nothing(server_dsn: str, prefix: str) -> None:
     assert output == "refused\n"
 
 
-def test_a_signal_handler_may_exit_the_outer_job_while_the_inner_one_leaves(server_dsn: str, prefix: str) -> None:
+def test_a_signal_handler_may_exit_the_outer_job_while_the_inner_one_leaves(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = settings(server_dsn, prefix)
     outer, inner = Job("a", coordination_config=given), Job("a", coordination_config=given)
     outer.__enter__()
     inner.__enter__()
-    # What a handler does in the middle of the inner exit, in the same thread.
-    inner._signals = _Handler(lambda: outer.__exit__(None, None, None))  # type: ignore[assignment]
+    leave = inner._leave
+
+    def interrupted(node: Any) -> None:
+        # What a handler does in the middle of the inner exit, in the same thread.
+        outer.__exit__(None, None, None)
+        leave(node)
+
+    monkeypatch.setattr(inner, "_leave", interrupted)
     inner.__exit__(None, None, None)
     assert nodes(server_dsn, prefix) == []
-
-
-class _Handler:
-    def __init__(self, restore: Callable[[], None]) -> None:
-        self.restore = restore

@@ -104,11 +104,6 @@ async def _carried(call: "Future[Any]", function: Callable[..., object], args: t
         call.set_result(result)
 
 
-def is_async(function: object) -> bool:
-    """Tell whether calling it gives something to await: an async function, or an object whose call is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(vars(type(function)).get("__call__"))
-
-
 class StopEvent(threading.Event):
     """A `threading.Event` that also wakes who cannot wait for one."""
 

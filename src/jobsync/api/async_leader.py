@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, TypeVar, overload
 
-from jobsync.api.async_bridge import is_async
 from jobsync.api.async_membership import AsyncMembership
 from jobsync.api.async_mirror import described_by
 from jobsync.api.async_threads import Threads, outcome_of
+from jobsync.api.checks import is_async
 from jobsync.api.job import Job
 from jobsync.runtime.callbacks import takes_an_argument
 from jobsync.runtime.leadership import Lead, Loss

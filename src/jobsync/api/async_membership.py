@@ -9,14 +9,15 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from jobsync.api.async_bridge import LoopBridge, is_async
+from jobsync.api.async_bridge import LoopBridge
 from jobsync.api.async_inner import InnerJob
 from jobsync.api.async_mirror import parameters_of
 from jobsync.api.async_tasks_loop import AsyncTaskLoop
 from jobsync.api.async_threads import Threads, outcome_of
 from jobsync.api.async_watch import LoopWatch
+from jobsync.api.checks import checked_flag, is_async
 from jobsync.api.job import Job
-from jobsync.api.signals import StopSignals
+from jobsync.api.signals import STOP_SIGNALS
 from jobsync.core.errors import NotRunning
 from jobsync.postgres.async_pool import AsyncPool
 from jobsync.postgres.uncancelled import uncancelled
@@ -39,10 +40,10 @@ class AsyncMembership:
                 kwargs[name] = self._bridge.callback(kwargs[name])
         if kwargs.get("lock_provider") is not None:
             kwargs["lock_provider"] = self._provider(kwargs["lock_provider"])
-        handles_signals = bool(kwargs.pop("handle_signals", False))
+        handles_signals = checked_flag("handle_signals", kwargs.pop("handle_signals", False))
         # The job below is entered in another thread than the main one, where it could not handle a signal.
         self._job = InnerJob(*args, **kwargs, handle_signals=False)
-        self._signals = StopSignals(self._job.stop) if handles_signals else None
+        self._handles_signals = handles_signals
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = Threads(f"jobsync-async-{self._job.node_name}", MOST_THREADS)
         self._stopped = asyncio.Event()
@@ -91,8 +92,8 @@ class AsyncMembership:
         except BaseException:
             await uncancelled(self._leave(wait_for=None))
             raise
-        if self._signals is not None:
-            self._signals.install()
+        if self._handles_signals:
+            STOP_SIGNALS.begin(self, self._job.stop)
         self._watch = LoopWatch(self._job.node_name, loop)
         self._watch.start()
         self._bridge.let_callbacks_begin()
@@ -112,8 +113,7 @@ class AsyncMembership:
             with suppress(BaseException):
                 await outcome_of(wait_for)
         self._job.stop()
-        if self._signals is not None:
-            self._signals.restore()
+        STOP_SIGNALS.end(self)
         self._bridge.close(cancel=False)
         try:
             if self._tasks is not None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 
+from jobsync.api.checks import checked_flag
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsLayers, SettingsSource, Unset, layers_given, resolve
 from jobsync.api.signals import TERMINATION
 from jobsync.api.status_methods import StatusMethods
@@ -210,7 +211,7 @@ class OlderForms(StatusMethods):
             on_tokens_removed=on_tokens_removed,
             run=run,
             observer=observer,
-            handle_signals=bool(handle_signals),
+            handle_signals=handle_signals is not None and checked_flag("handle_signals", handle_signals),
         )
         self._config = older_config
         self._unwinds_on_term = older_config is not None and handle_signals is None

@@ -62,6 +62,7 @@ class Resolved:
 
     settings: Settings
     coordinated: bool
+    configured: bool = True
 
 
 def resolve(given: SettingsSource, environ: Mapping[str, str]) -> Resolved:
@@ -74,7 +75,7 @@ def resolve(given: SettingsSource, environ: Mapping[str, str]) -> Resolved:
         return Resolved(Settings(), coordinated=False)
     from_variables = settings_from_variables(environ)
     if given is FROM_ENVIRONMENT and not from_variables:
-        return Resolved(Settings(), coordinated=False)
+        return Resolved(Settings(), coordinated=False, configured=False)
     settings = Settings.merged(*_without_outranked_dsn([*layers_given(given), from_variables]))
     return Resolved(settings, settings.enabled)
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Self, TypeVar, overload
 
+from jobsync.api.checks import checked_seconds
 from jobsync.api.membership import AnyNode, Membership
 from jobsync.core.errors import CoordinationDisabled, InvalidArgument
 from jobsync.runtime.callbacks import takes_an_argument
@@ -31,7 +32,7 @@ class LeaderMethods(Membership):
         Raises LeaderTimeout (a TimeoutError) after `timeout` seconds, JobStopped when the job is stopped meanwhile,
         NotRunning outside the job, CoordinationDisabled for an observer. Stand-alone, the job always leads.
         """
-        wait_sec = _seconds("timeout", timeout)
+        wait_sec = checked_seconds("timeout", timeout)
         self._refuse_observers()
         node = self._running()
         assert not isinstance(node, Visitor)
@@ -53,7 +54,7 @@ class LeaderMethods(Membership):
 
         Raises InvalidArgument for what is no plain function or no interval, CoordinationDisabled for an observer.
         """
-        every_sec = _seconds("every", every)
+        every_sec = checked_seconds("every", every)
         if every_sec == 0:
             raise InvalidArgument("every=0 is refused: give more than 0 seconds, or leave it out to run once")
         self._refuse_observers()
@@ -86,9 +87,12 @@ class LeaderMethods(Membership):
         """Let the singletons end first, as long as a hand-over may take: they may want to write something yet."""
         self._leads_with = None
         until_sec = boot_sec() + node.settings.handover_sec
-        for singleton in self._singletons:
-            singleton.finish(until_sec)
-        super()._leave(node)
+        try:
+            for singleton in self._singletons:
+                singleton.finish(until_sec)
+        finally:
+            # Whoever loses patience here, by Ctrl-C, must not leave a node behind that nothing can end any more.
+            super()._leave(node)
 
     @cached_property
     def _singletons(self) -> list[Singleton]:
@@ -114,11 +118,3 @@ def _caller(function: Any) -> Callable[[Lead], object]:
     if takes_an_argument(function):
         return function  # type: ignore[no-any-return]
     return lambda _: function()
-
-
-def _seconds(name: str, given: object) -> float | None:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
-        raise InvalidArgument(f"{name}={given!r} is refused: give seconds, 0 or more, or None")
-    return float(given)

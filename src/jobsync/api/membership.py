@@ -8,9 +8,9 @@ from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from jobsync.api.checks import checked_name, checked_wait
+from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
-from jobsync.api.signals import StopSignals
+from jobsync.api.signals import STOP_SIGNALS
 from jobsync.api.task_date import date_of, local_today
 from jobsync.api.tasks_loop import TaskLoop
 from jobsync.api.token_index import TokenIndex, TokenMemo
@@ -30,6 +30,8 @@ from jobsync.runtime.solo import SoloLedger, SoloNode
 from jobsync.runtime.visitor import Visitor
 
 log = logging.getLogger("jobsync")
+
+LEAVE_MOST_SEC = 15.0  # Beside the hand-over: the last audits, and the good-byes.
 
 AnyNode: TypeAlias = Node | SoloNode | Visitor
 Day: TypeAlias = date  # For where a parameter is called `date`.
@@ -61,14 +63,20 @@ class Membership:
         self._environment = None if environment is None else checked_name("environment", environment)
         resolved = resolve(coordination_config, os.environ)
         self._settings = resolved.settings if resolved.coordinated else None
+        self._is_unconfigured = not resolved.configured
         self._given_date = date_of(date)
-        self._wait_sec = checked_wait(wait_on_enter)
-        self._lock_provider = lock_provider
-        self._clear_existing_locks = clear_existing_locks
+        self._wait_sec = checked_seconds("wait_on_enter", wait_on_enter)
+        self._lock_provider = checked_callback("lock_provider", lock_provider, 1)
+        self._clear_existing_locks = checked_flag("clear_existing_locks", clear_existing_locks)
         self._desk: LockDesk | None = None
-        self._is_observer = observer
-        self._listener = Listener(node_name, on_tokens_added, on_tokens_removed, on_rebalance)
-        self._signals = StopSignals(self.stop) if handle_signals else None
+        self._is_observer = checked_flag("observer", observer)
+        self._listener = Listener(
+            node_name,
+            checked_callback("on_tokens_added", on_tokens_added, 1),
+            checked_callback("on_tokens_removed", on_tokens_removed, 1),
+            checked_callback("on_rebalance", on_rebalance, 0, 1),
+        )
+        self._handles_signals = handle_signals
         settings = self._standing_alone_with = resolved.settings
         hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
         self._hash_function = hash_function
@@ -80,6 +88,8 @@ class Membership:
         self._stop = threading.Event()
         self._lock = threading.RLock()
         self._entered = self._leaving = False
+        self._left = threading.Event()
+        self._leaver: int | None = None
         self._pid = 0
         self._day: Day | None = None
         self._node: AnyNode | None = None
@@ -108,8 +118,8 @@ class Membership:
             except BaseException:
                 self._exit()
                 raise
-        if self._signals is not None:
-            self._signals.install()
+        if self._handles_signals:
+            STOP_SIGNALS.begin(self, self.stop)
         self._listener.entered.set()
         return self
 
@@ -125,6 +135,12 @@ class Membership:
             self._enter_fleet(self._settings)
 
     def _enter_alone(self) -> None:
+        if self._is_unconfigured:
+            log.warning(
+                "job %r stands alone and owns every task, since nothing is configured: neither coordination_config nor "
+                "a config, nor any SYNC_ variable; if that is meant, say coordination_config=None",
+                self._name,
+            )
         node = self._node = SoloNode(self._name, self._standing_alone_with)
         self._ledger = SoloLedger(self._given_date or local_today())
         self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
@@ -147,9 +163,11 @@ class Membership:
             node.add_ledger(ledger)
             node.on_end.append(self._stop.set)
             self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
-            node.enter(wait_sec=self._wait_sec, stop=self._stop)
-            if not is_new:
-                node.callbacks.add(self._listener)
+            node.join()
+        # The wait may be a grace of minutes: other jobs of the name may come and go meanwhile.
+        node.wait_until_in(wait_sec=self._wait_sec, stop=self._stop)
+        if not is_new:
+            node.callbacks.add(self._listener)
 
     def _register_own_locks(self, desk: LockDesk) -> None:
         """Clear and register in one change, before the node joins."""
@@ -196,16 +214,18 @@ class Membership:
         self._exit()
 
     def _exit(self) -> None:
-        """Leave, once; a second call, even from a signal handler in the middle of the first, returns at once.
+        """Leave, once.
 
-        The node answers for its tokens until it has handed them over: others take them the sooner after its last yes.
+        A second call returns at once from within the first, as from a signal handler or a callback; in any other
+        thread it returns when the first has left, so that the process does not end under it. The node answers for its
+        tokens until it has handed them over: others take them the sooner after its last yes.
         """
         if self._leaving:
+            self._await_leaver()
             return
-        self._leaving = True
+        self._leaving, self._leaver = True, threading.get_ident()
         self._stop.set()
-        if self._signals is not None:
-            self._signals.restore()
+        STOP_SIGNALS.end(self)
         try:
             if self._node is not None and os.getpid() == self._pid:
                 self._leave(self._node)
@@ -215,6 +235,13 @@ class Membership:
             self._node = self._ledger = None
             self._owns = self._not_running
             self.__dict__.pop("can_claim_task", None)
+            self._left.set()
+
+    def _await_leaver(self) -> None:
+        thread = threading.current_thread()
+        # The job's own threads are waited for by the one that leaves.
+        if thread.ident != self._leaver and os.getpid() == self._pid and not thread.name.startswith("jobsync-"):
+            self._left.wait(self._standing_alone_with.handover_sec * 2 + LEAVE_MOST_SEC)
 
     def _leave(self, node: AnyNode) -> None:
         node.callbacks.remove(self._listener)
@@ -247,6 +274,9 @@ class Membership:
 
         Raises what ended the node, if it ended by itself.
         """
+        timeout = checked_seconds("timeout", timeout)
+        if not self._entered or os.getpid() != self._pid:
+            self._running()
         self._touch()
         stopped = self._stop.wait(timeout)
         if self._node is not None:

@@ -13,39 +13,63 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class StopSignals:
-    """Turns the two signals into one call; whatever handled them before is put back afterwards.
+    """The two signals as one call to every job that asks for it; one for the process.
 
-    The handler interrupts the main thread anywhere, inside a lock of the standard library too. So it only puts a
-    word into a queue, which is safe there, and a thread that waits for it makes the call.
+    They are taken over with the first such job and given back with the last, whatever the order in which jobs come
+    and go. The handler interrupts the main thread anywhere, inside a lock of the standard library too. So it only puts
+    a word into a queue, which is safe there, and a thread that waits for it makes the calls. The first signal asks; a
+    second one, from somebody who waits in vain, gets what it would have got before.
     """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._before: dict[signal.Signals, Any] = {}
+    def __init__(self) -> None:
+        self._stops: dict[int, Callable[[], None]] = {}
+        self._before: dict[int, Any] = {}
         self._heard: SimpleQueue[str] = SimpleQueue()
+        self._pid = 0
 
-    def install(self) -> None:
-        """Take the signals over; outside the main thread, where Python allows no handlers, this does nothing."""
+    def begin(self, job: object, stop: Callable[[], None]) -> None:
+        """Have a job stopped by a signal from now on; outside the main thread, where Python allows no handlers, not."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._pid != os.getpid():
+            # The jobs of a process that this one was forked from are none of this one's, and nor is its thread.
+            self._pid, self._stops, self._heard = os.getpid(), {}, SimpleQueue()
+        self._stops[id(job)] = stop
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if handler != self._handle:
+                self._before[number] = handler
+                signal.signal(number, self._handle)
+        if len(self._stops) == 1:
+            threading.Thread(target=self._wait, args=(self._heard,), name="jobsync-signals", daemon=True).start()
+
+    def end(self, job: object) -> None:
+        """Stop a job no more; with the last one the signals are given back."""
+        if self._stops.pop(id(job), None) is not None and not self._stops:
+            self._heard.put("over")
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Restore what was there before; in another thread than the main one the handler does so when it is called."""
         if threading.current_thread() is threading.main_thread():
-            threading.Thread(target=self._wait, name="jobsync-signals", daemon=True).start()
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
-
-    def restore(self) -> None:
-        """Give the signals back."""
-        if self._before and threading.current_thread() is threading.main_thread():
-            for number, handler in self._before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-            self._heard.put("restored")
-        self._before = {}
+            for number in SIGNALS:
+                if signal.getsignal(number) == self._handle:
+                    handler = self._before.get(number)
+                    signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
-        # The first signal asks; a second one, from somebody who waits in vain, gets what it would have got before.
-        self._heard.put("stop")
-        self.restore()
+        mine = bool(self._stops) and self._pid == os.getpid()
+        self._give_back()
+        if mine:
+            self._heard.put("stop")
+        else:
+            # The last job was left in another thread, or this is a forked child, whose jobs are its parent's.
+            signal.raise_signal(number)
 
-    def _wait(self) -> None:
-        if self._heard.get() == "stop":
-            self._stop()
+    def _wait(self, heard: "SimpleQueue[str]") -> None:
+        while heard.get() == "stop":
+            for stop in list(self._stops.values()):
+                stop()
 
 
 class Termination:
@@ -105,3 +129,4 @@ class Termination:
 
 
 TERMINATION = Termination()
+STOP_SIGNALS = StopSignals()

@@ -54,6 +54,8 @@ class TaskMethods(Membership):
     def get_task_ids_for_token(self, token: int, ids: Iterable[TaskId | Task]) -> list[TaskId]:
         """Give those of the ids that hash to one token, in order; cheap to call for every token over one list."""
         self._touch()
+        if not isinstance(token, int) or not 0 <= token < self._total_tokens:
+            raise InvalidArgument(f"token={token!r} is refused: give a token, from 0 to {self._total_tokens - 1}")
         return self._index.ids_for_token(token, ids)
 
     # --- claims and audits ---------------------------------------------------------------------

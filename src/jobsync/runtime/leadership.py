@@ -239,7 +239,10 @@ class Singleton:
         A thread that waits to lead is left to itself: it ends with its next look.
         """
         thread, lead = self._thread, self._lead
-        if thread is None or lead is None or thread is threading.current_thread():
+        if thread is None or lead is None:
+            return
+        if thread is threading.current_thread():
+            lead.let_go()  # It ends its own job: nobody can wait for it.
             return
         thread.join(max(0.0, until_sec - boot_sec()))
         if thread.is_alive():

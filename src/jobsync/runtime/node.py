@@ -69,17 +69,20 @@ class Node:
         """Visit the database: the schema stands afterwards; give its date."""
         return receive(self._doorway.place, self.settings.prefix)
 
-    def enter(self, *, wait_sec: float | None, stop: threading.Event) -> None:
-        """Join unless it has, and wait until enough nodes are live and this one has its first tokens, or gets none.
+    def join(self) -> None:
+        """Begin to join, unless that has begun."""
+        if self.engine.never_started:
+            for doubt in self.settings.doubts():
+                log.warning("node %r: %s", self.name, doubt)
+            self.engine.start()
+
+    def wait_until_in(self, *, wait_sec: float | None, stop: threading.Event) -> None:
+        """Wait until enough nodes are live and this one has its first tokens, or gets none.
 
         `stop` ends the wait without an error. Raises what keeps the node out (NodeNameInUse, ConfigMismatch,
         DatabaseUnavailable), or EnterTimeout: leaving is then up to the caller.
         """
         began_sec = boot_sec()
-        if self.engine.never_started:
-            for doubt in self.settings.doubts():
-                log.warning("node %r: %s", self.name, doubt)
-            self.engine.start()
         limit_sec = self.settings.token_distribution_timeout_sec
         if wait_sec is not None:
             # The grace period is waited in full, so that late starters are counted; only a failure cuts it short.
@@ -126,14 +129,13 @@ class Node:
 
     def leave(self) -> bool:
         """Leave gracefully: hand everything over, delete the row, close all connections. True if it went so."""
-        clean = True
-        if self.engine.alive:
-            clean = self.engine.leave(self._timing.handover_sec + LEAVE_MARGIN_SEC)
-        self.callbacks.stop()
-        self.transactions.close()
-        self.pool.close()
-        self._doorway.release()
-        return clean
+        try:
+            return not self.engine.alive or self.engine.leave(self._timing.handover_sec + LEAVE_MARGIN_SEC)
+        finally:
+            self.callbacks.stop()
+            self.transactions.close()
+            self.pool.close()
+            self._doorway.release()
 
     # --- answering -----------------------------------------------------------------------------
 
