@@ -3,6 +3,7 @@
 from bench.context import Context
 from bench.figures import Figure, command_for, rounded, spread
 from bench.virtual import Times, VirtualFleet
+from jobsync.core.pool import pool_of
 
 NODES = 7
 
@@ -39,7 +40,7 @@ def _first_deal(context: Context, total_tokens: int) -> Times:
             fleet.register(f"n{number}")
         times, targets = fleet.plan()
         fleet.follow(targets, times)
-        assert sum(map(len, fleet.held.values())) == total_tokens
+        assert sum(len(pool_of(held)) for held in fleet.held.values()) == total_tokens
         return times
     finally:
         fleet.close()

@@ -16,6 +16,7 @@ import psycopg
 
 from bench.intervals import Interval, Log, LogFile
 from jobsync import TokenSet
+from jobsync.core.pool import pool_of
 from jobsync.postgres.schema import ensure_schema
 
 LIMIT_SEC = 60.0
@@ -235,11 +236,13 @@ class Fleet:
         names = [name for worker in workers for name in worker.names]
         query = f"select tokens::text from {self.plan.prefix}grant where node = any (%s)"
         rows = self.conn.execute(query.encode(), [names]).fetchall()
-        return TokenSet.from_ranges([piece for (text,) in rows for piece in TokenSet.parse(text).ranges])
+        # Whoever leads is granted the right to lead as well, which is no token of the pool.
+        return pool_of(TokenSet.from_ranges([piece for (text,) in rows for piece in TokenSet.parse(text).ranges]))
 
     def pieces(self) -> tuple[int, int]:
         """Count the ranges in all grants, and the grants."""
-        return self.rows("select count(r)::int, count(distinct g.epoch)::int from sync_grant g, unnest(g.tokens) r")[0]
+        counts = "select count(r)::int, count(distinct g.epoch)::int from sync_grant g, unnest(g.tokens - '{[-1,0)}') r"
+        return self.rows(counts)[0]
 
     # --- reading -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import psycopg
 from jobsync import TokenSet
 from jobsync.core import messages as m
 from jobsync.core.planning import make_plan
+from jobsync.core.pool import pool_of
 from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.schema import ensure_schema
 from jobsync.postgres.statement import run
@@ -152,4 +153,4 @@ class VirtualFleet:
     @property
     def pieces(self) -> int:
         """The ranges held, over all members."""
-        return sum(tokens.pieces for tokens in self.held.values())
+        return sum(pool_of(tokens).pieces for tokens in self.held.values())
