@@ -80,6 +80,11 @@ class Claiming:
         """Whether the database has answered."""
         return not self._thread.is_alive()
 
+    def is_over_soon(self) -> bool:
+        """Whether the database answers within the time that a loop may wait for it."""
+        self._thread.join(ABANDON_SEC)
+        return self.is_over
+
     def result(self) -> set[str]:
         """Wait for the claims; raises what claiming raised."""
         self._thread.join()

@@ -247,6 +247,11 @@ class TaskLoop:
                 # Whose they are cannot be told now. The walk waits until it can, and claims them again.
                 doubtful += [task, *(each for each, _ in ready)]
                 ready.clear()
+                if isinstance(self._coming, Claiming) and self._coming.is_over_soon():
+                    # It comes after these, and stays after them.
+                    doubtful += [each for each, _ in self._coming.batch]
+                    self._coming.abandon()
+                    self._coming = None
             elif token in held.tokens:
                 # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
                 doubtful.append(task)
