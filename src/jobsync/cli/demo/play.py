@@ -66,7 +66,9 @@ def play(options: DemoOptions, console: Console, *, silent: bool) -> Outcome:
         finally:
             fleet.close()
             if not options.keep:
-                tables.drop_all(cluster)
+                # By a connection of its own: an interrupt may have broken the other one in the middle of a statement.
+                with open_cluster(config) as sweeping:
+                    tables.drop_all(sweeping)
 
 
 class _Show:
