@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,24 +45,24 @@ class Leader:
             cwd=ROOT,
             text=True,
         )
-        self._said: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._said: defaultdict[str, queue.Queue[dict[str, Any]]] = defaultdict(queue.Queue)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._said.put(json.loads(line))
+            said = json.loads(line)
+            self._said[next(iter(said))].put(said)
         self.process.stdout.close()
 
     def hear(self, what: str, limit_sec: float = 30.0) -> dict[str, Any]:
-        """Wait for the next thing that the process says, which is this."""
+        """Wait for the next time that the process says this: its first lead may begin before its entry is told."""
         try:
-            said = self._said.get(timeout=limit_sec)
+            return self._said[what].get(timeout=limit_sec)
         except queue.Empty:
-            raise AssertionError(f"{self.name!r} says nothing; its log:\n{self.log.read_text()[-3000:]}") from None
-        assert what in said, said
-        return said
+            log = self.log.read_text()[-3000:]
+            raise AssertionError(f"{self.name!r} does not say {what!r}; its log:\n{log}") from None
 
     def signal(self, number: signal.Signals) -> float:
         """Send a signal; give the boot clock just before."""
