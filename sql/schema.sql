@@ -58,7 +58,8 @@ create table sync_node (
     delete_requested      boolean not null default false,
     host                  text,
     pid                   integer,
-    environment           text
+    environment           text,
+    takes_tokens          boolean not null default true  -- false: a queue worker, which is dealt none
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- One row a grant, never merged: the epoch of a token that stays does not change.
@@ -76,7 +77,8 @@ create index sync_grant_node on sync_grant (node);
 create table sync_target (
     node         text primary key,
     tokens       int4multirange not null,
-    plan_version bigint not null
+    plan_version bigint not null,
+    takes_tokens boolean not null default true  -- how the plan knows the node: one that came back as the other kind is dealt anew
 );
 
 -- The right to lead is granted as token -1, below the pool; people see the pool.
@@ -165,12 +167,215 @@ create table sync_rebalance (
 );
 create index sync_rebalance_triggered_at on sync_rebalance (triggered_at);
 
+-- jobsync schema, version 2: the leased queue.
+--
+-- A job is one row of sync_job, a view for people. What it shows lies in narrow tables, each written once and
+-- left: a job that is enqueued, taken and done costs two inserts, one delete and one insert, and no update.
+--
+--   sync_job_body    what was asked; never changed by running
+--   sync_job_ready   due now, and any worker that knows the kind may take it, many at a time
+--   sync_job_gated   due now, and taken one by one: it has an affinity or a limit, it crashed, or it is its last attempt
+--   sync_job_later   not due yet: delayed, or in back-off after a failure
+--   sync_job_lease   taken: one row for each batch that a worker took, under one epoch
+--   sync_job_end     how it ended; one row a job, by a unique constraint
+--
+-- A job whose body stands is in exactly one of ready, gated, later, a lease's list, and end. The one exception:
+-- a lease still lists what ended under it until the whole batch is over, so an end outranks a lease.
+--
+-- Texts that only have to be found again are compared by their bytes, which is what every locale's order costs least.
+
+create sequence sync_job_number;
+
+-- A kind of job in a queue, by a short number: what ready jobs are found by.
+create table sync_job_lane (
+    lane  integer generated always as identity primary key,
+    queue text collate "C" not null,
+    kind  text collate "C" not null,
+    unique (queue, kind)
+);
+
+create table sync_job_body (
+    id           bigint primary key default nextval('sync_job_number'),
+    lane         integer  not null,                      -- of sync_job_lane; a foreign key would cost a fifth of the speed
+    priority     integer  not null default 0,            -- higher first
+    max_attempts integer  not null default 3 check (max_attempts > 0),
+    created_at   timestamptz not null default clock_timestamp(),
+    run_at       timestamptz,                            -- as asked at first; null: at once
+    job_id       text collate "C",                       -- the caller's own key: one job for as long as this row stands
+    affinity     text collate "C",
+    limit_key    text collate "C",
+    payload      jsonb    not null
+);
+create unique index sync_job_body_job_id on sync_job_body (job_id) where job_id is not null;
+
+create table sync_job_ready (
+    id       bigint   not null,
+    lane     integer  not null,
+    priority integer  not null,
+    attempts smallint not null default 0,
+    crashes  smallint not null default 0
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create unique index sync_job_ready_next on sync_job_ready (lane, priority desc, id);
+
+create table sync_job_gated (
+    id        bigint   primary key,
+    lane      integer  not null,
+    priority  integer  not null,
+    attempts  smallint not null default 0,
+    crashes   smallint not null default 0,
+    token     integer,                                   -- of the affinity, by the fleet's hash function; 0 until there is a fleet
+    affinity  text collate "C",
+    limit_key text collate "C"
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null;
+create index sync_job_gated_line on sync_job_gated (affinity, id) where affinity is not null;
+create index sync_job_gated_token on sync_job_gated (token, affinity) where affinity is not null;
+
+create table sync_job_later (
+    id       bigint   primary key,
+    run_at   timestamptz not null,
+    attempts smallint not null default 0,
+    crashes  smallint not null default 0
+);
+create index sync_job_later_next on sync_job_later (run_at);
+
+-- Epochs come from the sequence of all fencing numbers: one never names two attempts, nor an attempt and a grant.
+create table sync_job_lease (
+    epoch        bigint primary key default nextval('sync_epoch'),
+    worker       text   not null,                        -- locked_by
+    incarnation  bigint not null,                        -- of the node whose death ends the lease at once
+    taken_at     timestamptz not null default clock_timestamp(),
+    locked_until timestamptz not null,
+    ids          bigint[]   not null,                    -- three columns of one list; 0 where a job was given back
+    attempts     smallint[] not null,                    -- this attempt included
+    crashes      smallint[] not null,
+    check (cardinality(ids) <= 500 and cardinality(ids) = cardinality(attempts) and cardinality(ids) = cardinality(crashes))
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+-- Five hundred fit into one page: looking up one of them by its place reads no second table and unpacks nothing.
+alter table sync_job_lease alter column ids set storage plain, alter column attempts set storage plain,
+    alter column crashes set storage plain;
+
+create table sync_job_end (
+    id          bigint primary key,
+    epoch       bigint,                                  -- of the attempt that ended it; null: none did
+    started_at  timestamptz,
+    finished_at timestamptz not null default clock_timestamp(),
+    attempts    smallint not null,
+    crashes     smallint not null,
+    status      text     not null check (status in ('done', 'failed', 'cancelled')),
+    result      jsonb
+);
+create index sync_job_end_finished_at on sync_job_end using brin (finished_at) with (pages_per_range = 16, autosummarize = on);
+create index sync_job_end_undone on sync_job_end (finished_at) where status <> 'done';
+
+-- An attempt that failed or crashed: the evidence.
+create table sync_job_error (
+    id       bigint   not null,
+    attempt  smallint not null,                          -- which one, counted from 1
+    epoch    bigint   not null,
+    worker   text     not null,
+    at       timestamptz not null default clock_timestamp(),
+    crashed  boolean  not null,                          -- its lease was lost
+    error    text     not null
+);
+create index sync_job_error_id on sync_job_error (id);
+
+create table sync_job_progress (
+    id       bigint   primary key,
+    progress smallint not null check (progress between 0 and 100),
+    message  text,
+    at       timestamptz not null default clock_timestamp()
+);
+
+-- At most so many jobs of a kind run at once; at most so many of a kind and a limit_key.
+create table sync_job_limit (
+    kind    text collate "C" primary key,
+    at_once integer check (at_once > 0),
+    per_key integer check (per_key > 0)
+);
+
+-- Who runs within a limit: a place, by number. The primary key is the limit: no count is trusted.
+--   affinity has one place a key; a job that is in back-off, or crashed, keeps it
+create table sync_job_place (
+    scope  text    collate "C" not null,                 -- 'affinity', 'kind' or 'key'
+    name   text    collate "C" not null,                 -- the affinity; the kind; the kind, a tab and the limit_key
+    number integer not null,
+    id     bigint  not null,
+    primary key (scope, name, number)
+);
+create index sync_job_place_id on sync_job_place (id);
+
+-- Queues that are paused; a queue without a row runs.
+create table sync_job_pause (
+    queue     text collate "C" primary key,
+    paused_at timestamptz not null default clock_timestamp(),
+    paused_by text
+);
+
+-- The workers that live, and what they know: so that a kind that nobody knows can be told.
+create table sync_job_worker (
+    incarnation bigint not null,
+    worker      text   not null,
+    node        text   not null,
+    queues      jsonb  not null,
+    kinds       jsonb  not null,                         -- null within: every kind
+    started_at  timestamptz not null default clock_timestamp(),
+    primary key (incarnation, worker)
+);
+
+create table sync_job_periodic (
+    name       text primary key,
+    schedule   text not null,                            -- a cron expression
+    timezone   text not null,
+    queue      text not null,
+    kind       text not null,
+    payload    jsonb not null,
+    priority   integer not null default 0,
+    last_due   timestamptz not null default clock_timestamp(),  -- enqueued up to here, once each
+    last_id    bigint
+);
+
+-- One row a job, for people. What an UPDATE, DELETE or INSERT here does is in sync_job_change.
+--   attempt    the epoch of the attempt that runs, or that ended the job: what the functions of an attempt ask for
+create view sync_job as
+select b.id, b.job_id, n.queue, n.kind, b.payload, s.status, b.priority,
+       case when s.status = 'done' then 100 else coalesce(p.progress, 0) end as progress, p.message as progress_message,
+       s.attempts::integer as attempts, s.crashes::integer as crashes, b.max_attempts, s.locked_by, s.locked_until,
+       coalesce(s.run_at, b.run_at, b.created_at) as run_at,
+       (select e.error from sync_job_error e where e.id = b.id order by e.at desc, e.attempt desc limit 1) as last_error,
+       s.result, b.affinity, b.created_at, greatest(b.created_at, s.since, p.at) as updated_at, s.finished_at,
+       s.epoch as attempt, b.limit_key
+from (
+    select w.id, case when r.attempts = 0 then 'pending' else 'retry' end as status, r.attempts, r.crashes, null as locked_by,
+           null::timestamptz as locked_until, null::timestamptz as run_at, null::jsonb as result,
+           null::timestamptz as since, null::timestamptz as finished_at, null::bigint as epoch
+    from sync_job_ready r join sync_job_body w on (w.lane, w.priority, w.id) = (r.lane, r.priority, r.id)
+    union all
+    select g.id, case when g.attempts = 0 then 'pending' else 'retry' end, g.attempts, g.crashes, null, null, null, null, null, null, null
+    from sync_job_gated g
+    union all
+    select t.id, case when t.attempts = 0 then 'pending' else 'retry' end, t.attempts, t.crashes, null, null, t.run_at, null, null, null, null
+    from sync_job_later t
+    union all
+    select u.id, 'processing', u.attempts, u.crashes, l.worker, l.locked_until, null, null, l.taken_at, null, l.epoch
+    from sync_job_lease l
+    cross join lateral unnest(l.ids, l.attempts, l.crashes) u(id, attempts, crashes)
+    where u.id <> 0 and not exists (select from sync_job_end f where f.id = u.id)
+    union all
+    select f.id, f.status, f.attempts, f.crashes, null, null, null, f.result, f.finished_at, f.finished_at, f.epoch
+    from sync_job_end f
+) s
+join sync_job_body b on b.id = s.id
+join sync_job_lane n on n.lane = b.lane
+left join sync_job_progress p on p.id = b.id;
+
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
---   planned    the plan has a target for this node
+--   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
+--   live       live nodes that take tokens: what minimum_nodes counts
 --   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
---   roster     changes whenever a member comes or goes
+--   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader or the locks (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
                                      _check boolean)
@@ -195,13 +400,15 @@ begin
     plan_version := agreed.plan_version;
     quarantined := agreed.quarantined;
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
-    into planned, target from sync_target t where t.node = _name;
+    into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
     select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
-    select count(*) filter (where n.state = 'live'
+    select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
-           count(*), count(*) || ':' || coalesce(sum(n.incarnation), 0) || ':' || count(*) filter (where n.state = 'live'),
+           count(*),
+           count(*) filter (where n.takes_tokens) || ':' || coalesce(sum(n.incarnation) filter (where n.takes_tokens), 0)
+               || ':' || count(*) filter (where n.takes_tokens and n.state = 'live'),
            max(n.row_lease_ms)
     into live, members, roster, longest_lease_ms
     from sync_node n where n.state <> 'fenced';
@@ -212,7 +419,8 @@ begin
         limit 2) elder;
     plan_due := agreed.lock_version <> agreed.planned_lock_version
         or exists (select from sync_node n where n.state = 'live'
-                   and not exists (select from sync_target t where t.node = n.name))
+                   and not exists (select from sync_target t
+                                   where t.node = n.name and t.takes_tokens = n.takes_tokens))
         or exists (select from sync_target t
                    where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
@@ -223,7 +431,8 @@ begin
 end $$;
 
 -- Announce a graceful exit: the leader plans without this node, which keeps its tokens until successors are named.
--- No row: the incarnation was fenced. Gives the number of live nodes that remain.
+-- No row: the incarnation was fenced. Gives the number of live nodes that remain
+-- and take tokens.
 create or replace function sync_begin_leave(_name text, _incarnation bigint, _bind bigint) returns table (live integer)
 language plpgsql as $$
 begin
@@ -235,7 +444,8 @@ begin
         return;
     end if;
     perform sync_notify_leader();
-    return query select count(*)::integer from sync_node n where n.state = 'live';
+    perform pg_notify('sync_job', '');
+    return query select count(*)::integer from sync_node n where n.state = 'live' and n.takes_tokens;
 end $$;
 
 -- Whether a claim in a run may be taken over: its incarnation is not in the fleet, and the task was never audited.
@@ -334,6 +544,8 @@ begin
         where n.name = _name;
     end if;
     perform sync_notify_leader();
+    -- Whoever works on the queue takes back at once what the dead had leased.
+    perform pg_notify('sync_job', '');
     return true;
 end $$;
 
@@ -405,7 +617,9 @@ begin
         outcome := 'quarantined';
         return;
     end if;
-    select t.tokens into want from sync_target t where t.node = _name;
+    -- A target made for the other kind of node, which this name was before, is none of this node's.
+    select t.tokens into want from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
+    where t.node = _name;
     -- Only the grants that overlap what is wanted are read, never the union of all.
     select range_agg(r) into held from sync_grant g, unnest(g.tokens) r where g.tokens && want;
     want := want - coalesce(held, '{}');
@@ -441,6 +655,846 @@ end $$;
 create or replace trigger sync_node_delete before delete on sync_node
 for each row execute function sync_guard_node_delete();
 
+-- Take one job from the gate if its limits allow; true if it is the caller's now.
+create or replace function sync_job_admit(_id bigint) returns boolean
+language plpgsql as $$
+declare
+    gated sync_job_gated;
+    _kind text;
+    _at_once integer;
+    _per_key integer;
+begin
+    select * into gated from sync_job_gated g where g.id = _id for update skip locked;
+    if not found then
+        return false;
+    end if;
+    select n.kind, m.at_once, m.per_key into _kind, _at_once, _per_key
+    from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
+    where n.lane = gated.lane;
+    if (gated.affinity is null or sync_job_enter_place('affinity', gated.affinity, 1, _id))
+       and (_at_once is null or sync_job_enter_place('kind', _kind, _at_once, _id))
+       and (_per_key is null or gated.limit_key is null
+            or sync_job_enter_place('key', _kind || E'\t' || gated.limit_key, _per_key, _id)) then
+        -- Whose turn it is in a line was read before the line's place was had: look again, now that nobody else can move.
+        if gated.affinity is null
+           or not exists (select from sync_job_gated g where g.affinity = gated.affinity and g.id < _id) then
+            delete from sync_job_gated g where g.id = _id;
+            return true;
+        end if;
+    end if;
+    delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and gated.attempts > 0);
+    return false;
+end $$;
+
+-- Cancel jobs that wait or run; one row for each that was. A running one is fenced: its worker learns it at once by a
+-- notification, else when it extends the lease, and its late result is refused.
+create or replace function sync_job_cancel(_ids bigint[], _now timestamptz default null) returns setof bigint
+language plpgsql as $$
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _ended bigint[];
+    _running bigint[];
+begin
+    with gone as (select * from sync_job_leave_waiting(_ids)),
+    ended as (
+        insert into sync_job_end (id, finished_at, attempts, crashes, status)
+        select g.id, _at, g.attempts, g.crashes, 'cancelled' from gone g
+        returning id)
+    select array_agg(e.id) into _ended from ended e;
+    perform from sync_job_lease l where l.ids && _ids order by l.epoch for update;
+    with ended as (
+        insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
+        select u.id, l.epoch, l.taken_at, _at, u.attempts, u.crashes, 'cancelled'
+        from sync_job_lease l
+        cross join lateral unnest(l.ids, l.attempts, l.crashes) u(id, attempts, crashes)
+        where u.id = any (_ids) and u.id <> 0
+        on conflict (id) do nothing
+        returning id)
+    select array_agg(e.id) into _running from ended e;
+    perform sync_job_leave_places(coalesce(_ended, '{}') || coalesce(_running, '{}'), false);
+    if _running is not null then
+        perform pg_notify('sync_job', 'cancelled');
+    end if;
+    return query select unnest(coalesce(_ended, '{}') || coalesce(_running, '{}'));
+end $$;
+
+-- Jobs at the gate that might run: of each line (affinity) within these tokens the first, and of the rest the best; each at
+-- most _most. It locks nothing and promises nothing; sync_job_admit decides.
+create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer)
+returns table (id bigint, lane integer, priority integer, attempts smallint, crashes smallint, token integer)
+language sql stable as $$
+    (select g.id, g.lane, g.priority, g.attempts, g.crashes, g.token
+     from unnest(_lanes) n(lane)
+     cross join lateral (
+         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null
+         order by w.priority desc, w.id limit _most) g
+     order by g.priority desc, g.id
+     limit _most)
+    union all
+    -- A loose walk over the index: one step a line, however many jobs wait in it.
+    (with recursive line(token, affinity) as (
+         select first.token, first.affinity
+         from (select a.part * r.part as part
+               from unnest(_tokens) r(part)
+               cross join (values (int4range(_from, null)), (int4range(null, _from))) a(part)
+               where not isempty(a.part * r.part)) span
+         cross join lateral (
+             select w.token, w.affinity from sync_job_gated w
+             where w.affinity is not null
+               and (lower(span.part) is null or w.token >= lower(span.part))
+               and (upper(span.part) is null or w.token < upper(span.part))
+             order by w.token, w.affinity limit 1) first
+         union
+         select next.token, next.affinity
+         from line
+         cross join lateral (
+             select w.token, w.affinity from sync_job_gated w
+             where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
+             order by w.token, w.affinity limit 1) next
+         where next.token <@ _tokens)
+     select head.id, head.lane, head.priority, head.attempts, head.crashes, head.token
+     from line
+     cross join lateral (
+         select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
+     where head.lane = any (_lanes)
+       and not exists (select from sync_job_place p
+                       where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
+     limit _most)
+$$;
+
+-- What people do to sync_job by hand:
+--   INSERT            enqueues: kind and payload, and what else is given of queue, priority, run_at, max_attempts, job_id,
+--                     affinity, limit_key
+--   UPDATE of status  to pending or retry: an ended or delayed job runs again; a running one is taken back, uncharged
+--                     to cancelled: as sync_job_cancel; to failed: it waits or runs no more
+--   UPDATE of         priority, run_at, max_attempts, payload, of a job that waits
+--   DELETE            forgets a job that does not run
+-- Anything else is refused, so that nothing seems to be changed and is not.
+create or replace function sync_job_change() returns trigger
+language plpgsql as $$
+declare
+    _attempts smallint;
+    _crashes smallint;
+begin
+    if tg_op = 'INSERT' then
+        if new.kind is null or new.payload is null then
+            raise exception 'a job needs a kind and a payload' using errcode = '23502';
+        end if;
+        select e.id into new.id
+        from sync_job_enqueue(array[sync_job_lane_of(coalesce(new.queue, 'default'), new.kind)], array[coalesce(new.priority, 0)],
+                              array[coalesce(new.max_attempts, 3)], array[new.run_at], array[new.job_id], array[new.affinity],
+                              array[new.limit_key], array[new.payload]) e;
+        return new;
+    end if;
+    if tg_op = 'DELETE' then
+        if old.status = 'processing' then
+            raise exception 'job % is running: cancel it first', old.id using errcode = '55006';
+        end if;
+        perform sync_job_leave_waiting(array[old.id]);
+        perform sync_job_leave_places(array[old.id], false);
+        delete from sync_job_end e where e.id = old.id;
+        delete from sync_job_body b where b.id = old.id;
+        delete from sync_job_error e where e.id = old.id;
+        delete from sync_job_progress p where p.id = old.id;
+        return old;
+    end if;
+    if (new.id, new.queue, new.kind, new.job_id, new.affinity, new.limit_key, new.created_at, new.attempts, new.crashes, new.attempt,
+        new.result, new.progress, new.progress_message)
+       is distinct from (old.id, old.queue, old.kind, old.job_id, old.affinity, old.limit_key, old.created_at, old.attempts, old.crashes,
+        old.attempt, old.result, old.progress, old.progress_message) then
+        raise exception 'of a job, only status, priority, run_at, max_attempts and payload can be changed by hand'
+            using errcode = '0A000';
+    end if;
+    if new.status <> old.status then
+        perform sync_job_change_status(old.id, old.status, new.status, new.last_error);
+    end if;
+    if (new.priority, new.max_attempts, new.payload) is distinct from (old.priority, old.max_attempts, old.payload)
+       or new.run_at is distinct from old.run_at then
+        if new.status not in ('pending', 'retry') then
+            raise exception 'job % does not wait (it is %): only what waits can be changed', old.id, new.status using errcode = '55006';
+        end if;
+        select w.attempts, w.crashes into _attempts, _crashes from sync_job_leave_waiting(array[old.id]) w;
+        if not found then
+            raise exception 'job % was taken this instant: look again', old.id using errcode = '55006';
+        end if;
+        update sync_job_body b set priority = new.priority, max_attempts = new.max_attempts, payload = new.payload where b.id = old.id;
+        perform sync_job_wait(array[old.id], array[_attempts], array[_crashes], new.run_at);
+        perform pg_notify('sync_job', '');
+    end if;
+    return new;
+end $$;
+
+create or replace trigger sync_job_changed instead of insert or update or delete on sync_job
+for each row execute function sync_job_change();
+
+-- The hand of an operator on one job's status.
+create or replace function sync_job_change_status(_id bigint, _from text, _to text, _error text) returns void
+language plpgsql as $$
+declare
+    lease sync_job_lease;
+    _place integer;
+begin
+    if _to not in ('pending', 'retry', 'failed', 'cancelled') then
+        raise exception 'the status of a job can be set to pending, retry, failed or cancelled by hand, not to %', _to
+            using errcode = '22023';
+    end if;
+    if _from = 'processing' then
+        select * into lease from sync_job_lease l where l.ids @> array[_id] for update;
+        _place := array_position(lease.ids, _id);
+        if _place is null or not sync_job_end_attempt(
+            lease.epoch, _place, _id, case when _to = 'retry' then 'pending' else _to end, null,
+            case when _to = 'failed' then coalesce(_error, 'failed by hand') end, null) then
+            raise exception 'job % has just ended: look again', _id using errcode = '55006';
+        end if;
+        perform pg_notify('sync_job', 'cancelled');
+    elsif _to in ('pending', 'retry') then
+        perform sync_job_retry(array[_id]);
+    elsif _from in ('pending', 'retry') then
+        perform sync_job_cancel(array[_id]);
+        if _to = 'failed' then
+            update sync_job_end e set status = 'failed' where e.id = _id;
+            insert into sync_job_error (id, attempt, epoch, worker, crashed, error)
+            values (_id, 0, 0, current_user, false, coalesce(_error, 'failed by hand'));
+        end if;
+    else
+        raise exception 'job % has ended (%): set it to pending or retry to run it again', _id, _from using errcode = '55006';
+    end if;
+end $$;
+
+-- Record that jobs are done, each under the epoch of its attempt and at its place in the lease's list. The rows name those
+-- that are refused: their lease was lost, or they ended otherwise. Leases in _over have nothing left to do, and go.
+create or replace function sync_job_done(_epochs bigint[], _places integer[], _ids bigint[], _results jsonb[], _over bigint[],
+                                         _now timestamptz default null)
+returns table (refused bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _written bigint;
+begin
+    -- The lock settles who is first: this, or the sweep that gives the lease's jobs to others.
+    perform from sync_job_lease l where l.epoch = any (_epochs) order by l.epoch for update;
+    insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
+    select d.id, d.epoch, l.taken_at, _at, l.attempts[d.place], l.crashes[d.place], 'done', d.result
+    from unnest(_epochs, _places, _ids, _results) d(epoch, place, id, result)
+    join sync_job_lease l on l.epoch = d.epoch
+    where l.ids[d.place] = d.id
+    on conflict (id) do nothing;
+    get diagnostics _written = row_count;
+    delete from sync_job_lease l where l.epoch = any (_over);
+    if _written < cardinality(_ids) then
+        return query
+            select d.id from unnest(_epochs, _ids) d(epoch, id)
+            where not exists (select from sync_job_end e where e.id = d.id and e.epoch = d.epoch and e.status = 'done');
+    end if;
+end $$;
+
+-- End one attempt in another way than `done`, or keep its result apart from a batch. True if it was this attempt's to end.
+--   retry      failed, and waits until _run_at       failed     for good
+--   pending    given back: the attempt is not charged cancelled  for good
+--   done       with its result
+-- An affinity's place is kept by a job that will be tried again: those behind it wait.
+create or replace function sync_job_end_attempt(_epoch bigint, _place integer, _id bigint, _outcome text, _run_at timestamptz,
+                                                _error text, _result jsonb, _now timestamptz default null)
+returns boolean
+language plpgsql as $$
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    lease sync_job_lease;
+begin
+    if _outcome not in ('retry', 'failed', 'pending', 'cancelled', 'done') then
+        raise exception 'a job ends as retry, failed, pending, cancelled or done, not as %', coalesce(_outcome, 'null');
+    end if;
+    select * into lease from sync_job_lease l where l.epoch = _epoch for update;
+    if not found or lease.ids[_place] is distinct from _id or exists (select from sync_job_end e where e.id = _id) then
+        return false;
+    end if;
+    if _error is not null then
+        insert into sync_job_error (id, attempt, epoch, worker, at, crashed, error)
+        values (_id, lease.attempts[_place], _epoch, lease.worker, _at, false, _error);
+    end if;
+    if _outcome in ('retry', 'pending') then
+        update sync_job_lease l set ids[_place] = 0 where l.epoch = _epoch;
+        perform sync_job_wait(array[_id],
+                              array[lease.attempts[_place] - (_outcome = 'pending')::integer]::smallint[],
+                              array[lease.crashes[_place]], _run_at, _at);
+    else
+        insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
+        values (_id, _epoch, lease.taken_at, _at, lease.attempts[_place], lease.crashes[_place], _outcome, _result);
+    end if;
+    perform sync_job_leave_places(array[_id], _outcome in ('retry', 'pending'));
+    delete from sync_job_lease l
+    where l.epoch = _epoch
+      and not exists (select from unnest(l.ids) u(id) where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+    if _outcome in ('retry', 'pending') then
+        perform pg_notify('sync_job', '');
+    end if;
+    return true;
+end $$;
+
+-- Store jobs, in order: one row each, with the id and whether it is new. A job_id that stands already gives the job that
+-- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once.
+create or replace function sync_job_enqueue(
+    _lanes integer[], _priorities integer[], _max_attempts integer[], _run_at timestamptz[], _job_ids text[],
+    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz default null)
+returns table (place integer, id bigint, is_new boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _ids bigint[];
+    _fresh bigint[];
+    _when timestamptz;
+    _due bigint[];
+begin
+    -- Numbers first: an insert does not give its rows back in the order in which they were asked for.
+    select array_agg(nextval('sync_job_number') order by a.place) into _ids
+    from generate_series(1, cardinality(_lanes)) a(place);
+    with stored as (
+        insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
+        select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
+        from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
+             with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
+        order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
+        on conflict (job_id) where job_id is not null do nothing
+        returning id)
+    select array_agg(s.id) into _fresh from stored s;
+    for _when, _due in
+        select w.run_at, array_agg(w.id)
+        from (select f.id, case when a.run_at > _at then a.run_at end as run_at
+              from unnest(_fresh) f(id) join unnest(_ids, _run_at) a(id, run_at) on a.id = f.id) w
+        group by w.run_at
+    loop
+        perform sync_job_wait(_due, array_fill(0::smallint, array[cardinality(_due)]),
+                              array_fill(0::smallint, array[cardinality(_due)]), _when, _at);
+    end loop;
+    if _fresh is not null then
+        perform pg_notify('sync_job', '');
+    end if;
+    -- A statement of its own, so that it sees a job that another transaction stored while this one waited for its key.
+    return query
+        select a.place::integer, coalesce(b.id, a.id), b.id is null
+        from unnest(_ids, _job_ids) with ordinality a(id, job_id, place)
+        left join sync_job_body b on b.job_id = a.job_id and b.id <> all (coalesce(array[a.id], '{}'))
+        order by a.place;
+end $$;
+
+-- Find a place within a limit for a job that is about to run; true if it has one. Never waits: where two ask for the same
+-- place at one instant, one of them is refused and asks again later. The primary key holds the limit, whatever is read here.
+create or replace function sync_job_enter_place(_scope text, _name text, _most integer, _id bigint) returns boolean
+language plpgsql as $$
+declare
+    _number integer;
+begin
+    if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.id = _id) then
+        return true;
+    end if;
+    for _number in
+        select f.number from generate_series(1, _most) f(number)
+        where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
+    loop
+        -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.
+        if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name))) then
+            insert into sync_job_place (scope, name, number, id) values (_scope, _name, _number, _id)
+            on conflict (scope, name, number) do nothing;
+            if found then
+                return true;
+            end if;
+        end if;
+    end loop;
+    return false;
+end $$;
+
+-- Extend the leases of a worker: all of them in one statement. The rows are the leases that stand, with their lists;
+-- what is not there any more, or is 0 in a list, was lost or taken back.
+create or replace function sync_job_extend(_worker text, _incarnation bigint, _epochs bigint[], _lease_ms integer,
+                                           _now timestamptz default null)
+returns table (epoch bigint, ids bigint[])
+language sql as $$
+    update sync_job_lease l set locked_until = coalesce(_now, clock_timestamp()) + _lease_ms * interval '1 ms'
+    where l.epoch = any (_epochs) and l.worker = _worker and l.incarnation = _incarnation
+    returning l.epoch, l.ids
+$$;
+
+-- Enqueue one due time of a periodic job, once whoever asks and however often; null if it was enqueued before.
+create or replace function sync_job_fire(_name text, _due timestamptz, _now timestamptz default null) returns bigint
+language plpgsql as $$
+declare
+    _id bigint;
+    periodic sync_job_periodic;
+begin
+    update sync_job_periodic c set last_due = _due where c.name = _name and c.last_due < _due returning c.* into periodic;
+    if not found then
+        return null;
+    end if;
+    select e.id into _id
+    from sync_job_enqueue(array[sync_job_lane_of(periodic.queue, periodic.kind)], array[periodic.priority], array[3],
+                          array[null::timestamptz], array[null::text], array[null::text], array[null::text],
+                          array[periodic.payload], _now) e;
+    update sync_job_periodic c set last_id = _id where c.name = _name;
+    return _id;
+end $$;
+
+-- Whether a job is taken one by one. (A kind's limit is looked up where jobs are taken: it may come after the job.)
+create or replace function sync_job_is_gated(_body sync_job_body, _attempts integer, _crashes integer) returns boolean
+language sql immutable as $$
+    select _body.affinity is not null or _body.limit_key is not null or _crashes > 0 or _attempts + 1 >= _body.max_attempts
+$$;
+
+-- The number of a kind of jobs in a queue; given at its first mention. Called apart from the caller's transaction: a lane
+-- that was made in a transaction which then goes on for long would keep others of the kind waiting.
+create or replace function sync_job_lane_of(_queue text, _kind text) returns integer
+language plpgsql as $$
+declare
+    known integer;
+begin
+    select n.lane into known from sync_job_lane n where n.queue = _queue and n.kind = _kind;
+    if known is null then
+        insert into sync_job_lane (queue, kind) values (_queue, _kind) on conflict (queue, kind) do nothing;
+        select n.lane into strict known from sync_job_lane n where n.queue = _queue and n.kind = _kind;
+    end if;
+    return known;
+end $$;
+
+-- Give up the places of jobs that run no more; who will be tried again keeps its affinity's. Wakes workers if others may
+-- run now.
+create or replace function sync_job_leave_places(_ids bigint[], _again boolean) returns void
+language plpgsql as $$
+begin
+    if not exists (select from sync_job_place) then
+        return;
+    end if;
+    delete from sync_job_place p where p.id = any (_ids) and not (_again and p.scope = 'affinity');
+    if found then
+        perform pg_notify('sync_job', '');
+    end if;
+end $$;
+
+-- Take jobs out of wherever they wait, one row each with what they had; those that do not wait give no row.
+create or replace function sync_job_leave_waiting(_ids bigint[])
+returns table (id bigint, attempts smallint, crashes smallint)
+language sql as $$
+    with ready as (
+        delete from sync_job_ready r using sync_job_body b
+        where b.id = any (_ids) and (r.lane, r.priority, r.id) = (b.lane, b.priority, b.id)
+        returning r.id, r.attempts, r.crashes),
+    gated as (delete from sync_job_gated g where g.id = any (_ids) returning g.id, g.attempts, g.crashes),
+    later as (delete from sync_job_later t where t.id = any (_ids) returning t.id, t.attempts, t.crashes)
+    select * from ready union all select * from gated union all select * from later
+$$;
+
+-- Of these lanes, those whose queue is not paused.
+create or replace function sync_job_open_lanes(_lanes integer[]) returns integer[]
+language plpgsql stable as $$
+begin
+    if not exists (select from sync_job_pause) then
+        return _lanes;
+    end if;
+    return array(
+        select n.lane from sync_job_lane n
+        where n.lane = any (_lanes) and not exists (select from sync_job_pause p where p.queue = n.queue));
+end $$;
+
+-- Where a running job stands in its lease, for those who know its id and attempt alone. No row: it does not run so.
+create or replace function sync_job_place_in_lease(_epoch bigint, _id bigint) returns table (place integer, worker text)
+language sql stable as $$
+    select array_position(l.ids, _id), l.worker from sync_job_lease l
+    where l.epoch = _epoch and l.ids @> array[_id] and not exists (select from sync_job_end e where e.id = _id)
+$$;
+
+-- Let the jobs whose time has come wait with the ready; at most _most at once. Gives when the next one is due: in the past
+-- where more are due, null where none waits.
+create or replace function sync_job_promote(_most integer, _now timestamptz default null) returns timestamptz
+language plpgsql as $$
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _ids bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+begin
+    with due as (
+        delete from sync_job_later l
+        where l.id in (select n.id from sync_job_later n where n.run_at <= _at order by n.run_at limit _most for update skip locked)
+        returning l.id, l.attempts, l.crashes)
+    select array_agg(d.id), array_agg(d.attempts), array_agg(d.crashes) into _ids, _attempts, _crashes from due d;
+    if _ids is not null then
+        perform sync_job_wait(_ids, _attempts, _crashes, null, _at);
+        perform pg_notify('sync_job', '');
+    end if;
+    return (select min(l.run_at) from sync_job_later l);
+end $$;
+
+-- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most.
+create or replace function sync_job_prune(_days double precision, _most integer, _now timestamptz default null) returns integer
+language plpgsql as $$
+declare
+    _gone bigint[];
+begin
+    with gone as (
+        delete from sync_job_end e
+        where e.id in (select o.id from sync_job_end o
+                       where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
+                       limit _most for update skip locked)
+          -- A batch under way lists it still: only the end says that it is over.
+          and not exists (select from sync_job_lease l where l.epoch = e.epoch)
+        returning e.id)
+    select array_agg(g.id) into _gone from gone g;
+    if _gone is null then
+        return 0;
+    end if;
+    delete from sync_job_body b where b.id = any (_gone);
+    delete from sync_job_error e where e.id = any (_gone);
+    delete from sync_job_progress p where p.id = any (_gone);
+    return cardinality(_gone);
+end $$;
+
+-- Take back what lost its lease: the worker's node is fenced or gone, or the lease ran out. A crash is tried again at once,
+-- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs.
+create or replace function sync_job_recover(_max_crashes integer, _now timestamptz default null) returns integer
+language plpgsql as $$
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _count integer := 0;
+    _all bigint[];
+    _again bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+    _why text;
+    lost sync_job_lease;
+begin
+    for lost in
+        select * from sync_job_lease l
+        where l.locked_until <= _at
+           or not exists (select from sync_node n where n.incarnation = l.incarnation and n.state <> 'fenced')
+        order by l.epoch
+        limit 100
+        for update skip locked
+    loop
+        _why := case when lost.locked_until <= _at
+                     then format('the lease of worker %s ran out at %s', lost.worker, lost.locked_until)
+                     else format('worker %s died, or lost its database, at about %s', lost.worker, _at) end;
+        select array_agg(u.id) into _all
+        from unnest(lost.ids) u(id)
+        where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id);
+        insert into sync_job_error (id, attempt, epoch, worker, at, crashed, error)
+        select u.id, u.attempts, lost.epoch, lost.worker, _at, true,
+               format('%s (crash %s of at most %s, attempt %s)', _why, u.crashes + 1, _max_crashes, u.attempts)
+        from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
+        where u.id = any (_all);
+        insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
+        select u.id, lost.epoch, lost.taken_at, _at, u.attempts, u.crashes + 1, 'failed'
+        from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
+        join sync_job_body b on b.id = u.id
+        where u.id = any (_all) and (u.crashes + 1 >= _max_crashes or u.attempts >= b.max_attempts);
+        select array_agg(u.id), array_agg(u.attempts), array_agg(u.crashes + 1)
+        into _again, _attempts, _crashes
+        from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
+        where u.id = any (_all) and not exists (select from sync_job_end e where e.id = u.id);
+        delete from sync_job_lease l where l.epoch = lost.epoch;
+        if _again is not null then
+            perform sync_job_wait(_again, _attempts, _crashes, null, _at);
+            perform sync_job_leave_places(_again, true);
+        end if;
+        if _all is not null then
+            perform sync_job_leave_places(
+                array(select a.id from unnest(_all) a(id) where a.id <> all (coalesce(_again, '{}'))), false);
+            _count := _count + cardinality(_all);
+        end if;
+    end loop;
+    if _count > 0 then
+        perform pg_notify('sync_job', '');
+    end if;
+    -- Who died is no worker any more.
+    delete from sync_job_worker w
+    where not exists (select from sync_node n where n.incarnation = w.incarnation and n.state <> 'fenced');
+    return _count;
+end $$;
+
+-- Give back jobs that were fetched ahead and not begun: no attempt is charged, and others may take them at once. The count
+-- of those that were this lease's to give.
+create or replace function sync_job_release(_epochs bigint[], _places integer[], _ids bigint[], _now timestamptz default null)
+returns integer
+language plpgsql as $$
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _back bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+    _each record;
+begin
+    perform from sync_job_lease l where l.epoch = any (_epochs) order by l.epoch for update;
+    select array_agg(r.id), array_agg(l.attempts[r.place] - 1), array_agg(l.crashes[r.place])
+    into _back, _attempts, _crashes
+    from unnest(_epochs, _places, _ids) r(epoch, place, id)
+    join sync_job_lease l on l.epoch = r.epoch and l.ids[r.place] = r.id
+    where not exists (select from sync_job_end e where e.id = r.id);
+    if _back is null then
+        return 0;
+    end if;
+    update sync_job_lease l
+    set ids = (select array_agg(case when u.id = any (_back) then 0 else u.id end order by u.place)
+               from unnest(l.ids) with ordinality u(id, place))
+    where l.epoch = any (_epochs);
+    perform sync_job_wait(_back, _attempts, _crashes, null, _at);
+    perform sync_job_leave_places(_back, true);
+    perform pg_notify('sync_job', '');
+    return cardinality(_back);
+end $$;
+
+-- Run jobs again that ended, from the first attempt; or at once, those that wait for later. One row for each that will.
+-- What runs, or is ready anyway, is left alone.
+create or replace function sync_job_retry(_ids bigint[], _now timestamptz default null) returns setof bigint
+language plpgsql as $$
+declare
+    _ended bigint[];
+    _later bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+begin
+    with gone as (delete from sync_job_end e where e.id = any (_ids) returning e.id)
+    select array_agg(g.id) into _ended from gone g;
+    if _ended is not null then
+        -- A batch under way may still list what ended in it.
+        update sync_job_lease l
+        set ids = (select array_agg(case when u.id = any (_ended) then 0 else u.id end order by u.place)
+                   from unnest(l.ids) with ordinality u(id, place))
+        where l.ids && _ended;
+        delete from sync_job_progress p where p.id = any (_ended);
+        perform sync_job_wait(_ended, array_fill(0::smallint, array[cardinality(_ended)]),
+                              array_fill(0::smallint, array[cardinality(_ended)]), null, _now);
+    end if;
+    with gone as (delete from sync_job_later t where t.id = any (_ids) returning t.id, t.attempts, t.crashes)
+    select array_agg(g.id), array_agg(g.attempts), array_agg(g.crashes) into _later, _attempts, _crashes from gone g;
+    if _later is not null then
+        perform sync_job_wait(_later, _attempts, _crashes, null, _now);
+    end if;
+    perform pg_notify('sync_job', '');
+    return query select unnest(coalesce(_ended, '{}') || coalesce(_later, '{}'));
+end $$;
+
+-- Let at most so many jobs of a kind run at once, in the whole fleet; and at most so many of one limit_key. Null: no limit.
+-- It holds for what is taken from now on.
+create or replace function sync_job_set_limit(_kind text, _at_once integer, _per_key integer) returns void
+language plpgsql as $$
+begin
+    if _at_once is null and _per_key is null then
+        delete from sync_job_limit m where m.kind = _kind;
+        delete from sync_job_place p where p.scope = 'kind' and p.name = _kind
+            or p.scope = 'key' and starts_with(p.name, _kind || E'\t');
+    else
+        insert into sync_job_limit as m (kind, at_once, per_key) values (_kind, _at_once, _per_key)
+        on conflict (kind) do update set at_once = excluded.at_once, per_key = excluded.per_key;
+    end if;
+    perform pg_notify('sync_job', '');
+end $$;
+
+-- Say how far an attempt has come; true if it is still the one that runs.
+create or replace function sync_job_set_progress(_epoch bigint, _place integer, _id bigint, _progress integer, _message text,
+                                                 _now timestamptz default null)
+returns boolean
+language plpgsql as $$
+begin
+    perform from sync_job_lease l where l.epoch = _epoch and l.ids[_place] = _id for no key update;
+    if not found or exists (select from sync_job_end e where e.id = _id) then
+        return false;
+    end if;
+    insert into sync_job_progress as p (id, progress, message, at)
+    values (_id, _progress, _message, coalesce(_now, clock_timestamp()))
+    on conflict (id) do update set progress = excluded.progress, message = excluded.message, at = excluded.at;
+    return true;
+end $$;
+
+-- How many of the next _want ready jobs each lane has. It locks nothing: who takes them may find fewer.
+create or replace function sync_job_shares(_lanes integer[], _want integer) returns table (lane integer, share integer)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    if cardinality(_lanes) = 1 then
+        return query select _lanes[1], _want;
+        return;
+    end if;
+    return query
+        select best.lane, count(*)::integer
+        from (select next.lane
+              from unnest(_lanes) l(lane)
+              cross join lateral (
+                  select r.lane, r.priority, r.id from sync_job_ready r where r.lane = l.lane
+                  order by r.priority desc, r.id limit _want) next
+              order by next.priority desc, next.id
+              limit _want) best
+        group by best.lane;
+end $$;
+
+-- Of these attempts, those that are still to be worked on.
+create or replace function sync_job_still_mine(_epochs bigint[], _places integer[], _ids bigint[]) returns setof bigint
+language sql stable as $$
+    select m.id
+    from unnest(_epochs, _places, _ids) m(epoch, place, id)
+    join sync_job_lease l on l.epoch = m.epoch and l.ids[m.place] = m.id
+    where not exists (select from sync_job_end e where e.id = m.id)
+$$;
+
+-- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
+-- Whoever asks at the same time is given others (skip locked). No row: there is none.
+create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
+                                         _now timestamptz default null)
+returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
+               created_at timestamptz, job_id text, payload text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _epoch bigint;
+    _of integer;
+    _share integer;
+    _ids bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+    _all_ids bigint[] := '{}';
+    _all_attempts smallint[] := '{}';
+    _all_crashes smallint[] := '{}';
+begin
+    _lanes := sync_job_open_lanes(_lanes);
+    if exists (select from sync_job_limit) then
+        _lanes := sync_job_unlimited_lanes(_lanes);
+    end if;
+    if cardinality(_lanes) = 0 then
+        return;
+    end if;
+    for _of, _share in select * from sync_job_shares(_lanes, least(_want, 500)) loop
+        with taken as (
+            delete from sync_job_ready r
+            where r.ctid = any (array(
+                select n.ctid from sync_job_ready n where n.lane = _of
+                order by n.priority desc, n.id limit _share
+                for update skip locked))
+            returning r.id, r.priority, (r.attempts + 1)::smallint as attempts, r.crashes
+        )
+        select array_agg(t.id order by t.priority desc, t.id), array_agg(t.attempts order by t.priority desc, t.id),
+               array_agg(t.crashes order by t.priority desc, t.id)
+        into _ids, _attempts, _crashes from taken t;
+        if _ids is not null then
+            _all_ids := _all_ids || _ids;
+            _all_attempts := _all_attempts || _attempts;
+            _all_crashes := _all_crashes || _crashes;
+        end if;
+    end loop;
+    if _all_ids = '{}' then
+        return;
+    end if;
+    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
+    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
+    returning sync_job_lease.epoch into _epoch;
+    return query
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text
+        from unnest(_all_ids, _all_attempts, _all_crashes) t(id, attempts, crashes)
+        join sync_job_body b on b.id = t.id
+        order by b.priority desc, b.id;
+end $$;
+
+-- Take up to _want jobs that are taken one by one, under one new lease; each begins at once. An affinity's jobs go in
+-- order, one at a time, and only to the node that owns the key's token (_node null: to any).
+--   _suspects  whether a job that has crashed before may be among them; at most one is
+--   _from      the token to look from, in a ring: so that every line gets its turn where there are very many
+create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
+                                               _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
+returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
+               created_at timestamptz, job_id text, payload text, affinity text, token integer)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _tokens int4multirange := '{(,)}';
+    _epoch bigint;
+    _ids bigint[] := '{}';
+    _attempts smallint[] := '{}';
+    _crashes smallint[] := '{}';
+    _of integer[] := '{}';
+    _candidate record;
+begin
+    if not exists (select from sync_job_gated) then
+        return;
+    end if;
+    _lanes := sync_job_open_lanes(_lanes);
+    if _node is not null then
+        select coalesce(range_agg(t.range), '{}') into _tokens
+        from sync_grant g cross join lateral unnest(g.tokens) t(range)
+        where g.node = _node and g.incarnation = _incarnation;
+    end if;
+    for _candidate in
+        select c.* from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from) c order by c.priority desc, c.id
+    loop
+        exit when cardinality(_ids) >= _want;
+        continue when _candidate.crashes > 0 and not _suspects;
+        continue when not sync_job_admit(_candidate.id);
+        _ids := _ids || _candidate.id;
+        _attempts := _attempts || (_candidate.attempts + 1)::smallint;
+        _crashes := _crashes || _candidate.crashes;
+        _of := _of || _candidate.token;
+        _suspects := _suspects and _candidate.crashes = 0;
+    end loop;
+    if _ids = '{}' then
+        return;
+    end if;
+    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
+    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _ids, _attempts, _crashes)
+    returning sync_job_lease.epoch into _epoch;
+    return query
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
+               b.affinity, t.token
+        from unnest(_ids, _attempts, _crashes, _of) with ordinality t(id, attempts, crashes, token, place)
+        join sync_job_body b on b.id = t.id
+        order by t.place;
+end $$;
+
+-- Of these lanes, those whose kind has no limit. What waits in the others as if it had none, from before the limit was set,
+-- is sent to the gate.
+create or replace function sync_job_unlimited_lanes(_lanes integer[]) returns integer[]
+language plpgsql as $$
+declare
+    _limited integer[] := array(
+        select n.lane from sync_job_lane n join sync_job_limit m on m.kind = n.kind where n.lane = any (_lanes));
+begin
+    with sent as (
+        delete from sync_job_ready r
+        where r.ctid = any (array(
+            select n.ctid from unnest(_limited) l(lane)
+            cross join lateral (
+                select w.ctid from sync_job_ready w where w.lane = l.lane limit 1000 for update skip locked) n))
+        returning r.id, r.lane, r.priority, r.attempts, r.crashes)
+    insert into sync_job_gated (id, lane, priority, attempts, crashes)
+    select s.id, s.lane, s.priority, s.attempts, s.crashes from sent s;
+    return array(select l.lane from unnest(_lanes) l(lane) where l.lane <> all (_limited));
+end $$;
+
+-- Put jobs where they wait for their next attempt: later while _run_at lies ahead; else at the gate, if they are to be
+-- taken one by one; else with the ready. Only for jobs that wait nowhere else.
+create or replace function sync_job_wait(_ids bigint[], _attempts smallint[], _crashes smallint[], _run_at timestamptz,
+                                         _now timestamptz default null)
+returns void
+language plpgsql as $$
+begin
+    if _run_at > coalesce(_now, clock_timestamp()) then
+        insert into sync_job_later (id, run_at, attempts, crashes)
+        select w.id, _run_at, w.attempts, w.crashes from unnest(_ids, _attempts, _crashes) w(id, attempts, crashes);
+        return;
+    end if;
+    -- What has crashed is taken singly, so that it takes no innocent with it again; and so is a last attempt, so that
+    -- none is charged for one that was fetched ahead and never begun.
+    insert into sync_job_gated (id, lane, priority, attempts, crashes, token, affinity, limit_key)
+    select b.id, b.lane, b.priority, w.attempts, w.crashes,
+           case when b.affinity is not null then coalesce(sync_token_of(b.affinity, m.hash_function, m.total_tokens), 0) end, b.affinity, b.limit_key
+    from unnest(_ids, _attempts, _crashes) w(id, attempts, crashes)
+    join sync_job_body b on b.id = w.id
+    cross join sync_meta m
+    where sync_job_is_gated(b, w.attempts, w.crashes);
+    insert into sync_job_ready (id, lane, priority, attempts, crashes)
+    select b.id, b.lane, b.priority, w.attempts, w.crashes
+    from unnest(_ids, _attempts, _crashes) w(id, attempts, crashes)
+    join sync_job_body b on b.id = w.id
+    where not sync_job_is_gated(b, w.attempts, w.crashes);
+end $$;
+
 -- The last act of a graceful exit: the row of a node that holds nothing goes. False: it was not this incarnation's.
 create or replace function sync_leave(_name text, _incarnation bigint, _bind bigint) returns boolean
 language plpgsql as $$
@@ -453,6 +1507,7 @@ begin
         return false;
     end if;
     perform sync_notify_leader();
+    perform pg_notify('sync_job', '');
     return true;
 end $$;
 
@@ -515,7 +1570,7 @@ create or replace function sync_note_applied(_name text) returns void
 language sql as $$
     update sync_node n set applied_version = m.plan_version
     from sync_meta m, sync_target t
-    where n.name = _name and t.node = _name and n.applied_version < m.plan_version
+    where n.name = _name and t.node = _name and t.takes_tokens = n.takes_tokens and n.applied_version < m.plan_version
       and t.tokens - '{[-1,0)}' =
           coalesce((select range_agg(r) from sync_grant g, unnest(g.tokens) r where g.node = _name), '{}') - '{[-1,0)}'
 $$;
@@ -676,6 +1731,7 @@ end $$;
 create or replace function sync_register(
     _name text, _total_tokens integer, _hash_function text, _heartbeat_timeout_ms integer, _row_lease_ms integer,
     _session_lease_ms integer, _system_id text, _timeline text, _host text, _pid integer, _environment text,
+    _takes_tokens boolean,
     out outcome text, out incarnation bigint, out bind bigint, out total_tokens integer, out hash_function text,
     out generation bigint, out quarantined boolean)
 language plpgsql as $$
@@ -707,9 +1763,9 @@ begin
     from sync_recognise_server(_system_id, _timeline) r;
 
     insert into sync_node as n (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, session_lease_ms,
-                                backend_pid, backend_start, postmaster_start, host, pid, environment)
+                                backend_pid, backend_start, postmaster_start, host, pid, environment, takes_tokens)
     select _name, nextval('sync_epoch'), nextval('sync_epoch'), _heartbeat_timeout_ms, _row_lease_ms, _session_lease_ms,
-           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment
+           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment, _takes_tokens
     from pg_stat_get_activity(pg_backend_pid()) a
     on conflict (name) do update set
         created_on = clock_timestamp(), last_heartbeat = clock_timestamp(), state = 'live',
@@ -718,7 +1774,7 @@ begin
         session_lease_ms = excluded.session_lease_ms, backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, postmaster_start = excluded.postmaster_start,
         rebind_attempt = 0, applied_version = 0, delete_requested = false, host = excluded.host, pid = excluded.pid,
-        environment = excluded.environment
+        environment = excluded.environment, takes_tokens = excluded.takes_tokens
     where n.state = 'fenced'
     returning n.incarnation, n.bind into sync_register.incarnation, sync_register.bind;
 
@@ -732,7 +1788,7 @@ end $$;
 
 -- Write the leader's plan, if nobody has planned since its inputs were read. Targets grant nothing, so a stale
 -- leader can do no harm here. Null: the plan is stale (read again) or the caller is no live node.
--- _targets maps the nodes whose target changed to multiranges; _nodes names all that the plan is for.
+-- _targets maps the nodes whose target changed to multiranges; _nodes maps all that the plan is for to whether they take tokens.
 create or replace function sync_save_plan(
     _name text, _incarnation bigint, _bind bigint, _plan_version bigint, _lock_version bigint, _nodes jsonb, _targets jsonb,
     _reason text, _nodes_before integer, _tokens_moved integer, _moves jsonb, _began_at timestamptz)
@@ -769,14 +1825,15 @@ begin
         return null;
     end if;
     delete from sync_target t where not _nodes ? t.node;
-    insert into sync_target as t (node, tokens, plan_version)
-    select e.key, e.value::int4multirange, version from jsonb_each_text(_targets) e
-    on conflict (node) do update set tokens = excluded.tokens, plan_version = excluded.plan_version;
+    insert into sync_target as t (node, tokens, plan_version, takes_tokens)
+    select e.key, e.value::int4multirange, version, (_nodes -> e.key)::boolean from jsonb_each_text(_targets) e
+    on conflict (node) do update set tokens = excluded.tokens, plan_version = excluded.plan_version,
+        takes_tokens = excluded.takes_tokens;
     if _tokens_moved > 0 then
         insert into sync_rebalance (trigger_reason, leader_node, nodes_before, nodes_after, tokens_moved, duration_ms,
                                     moves, plan_version)
-        values (_reason, _name, _nodes_before, jsonb_array_length(_nodes), _tokens_moved,
-                extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
+        values (_reason, _name, _nodes_before, (select count(*) from jsonb_each(_nodes) e where e.value::boolean),
+                _tokens_moved, extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
     end if;
     perform pg_notify('sync_plan', '');
     return version;
@@ -856,7 +1913,7 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
-update sync_meta set schema_version = 1;
+update sync_meta set schema_version = 2;
 
 commit;
 
@@ -882,3 +1939,19 @@ commit;
 -- grant select, insert, update, delete on table sync_retention to app_worker;
 -- grant select, insert, update, delete on table sync_run to app_worker;
 -- grant select, insert, update, delete on table sync_rebalance to app_worker;
+-- grant usage, select on sequence sync_job_number to app_worker;
+-- grant select, insert, update, delete on table sync_job_lane to app_worker;
+-- grant select, insert, update, delete on table sync_job_body to app_worker;
+-- grant select, insert, update, delete on table sync_job_ready to app_worker;
+-- grant select, insert, update, delete on table sync_job_gated to app_worker;
+-- grant select, insert, update, delete on table sync_job_later to app_worker;
+-- grant select, insert, update, delete on table sync_job_lease to app_worker;
+-- grant select, insert, update, delete on table sync_job_end to app_worker;
+-- grant select, insert, update, delete on table sync_job_error to app_worker;
+-- grant select, insert, update, delete on table sync_job_progress to app_worker;
+-- grant select, insert, update, delete on table sync_job_limit to app_worker;
+-- grant select, insert, update, delete on table sync_job_place to app_worker;
+-- grant select, insert, update, delete on table sync_job_pause to app_worker;
+-- grant select, insert, update, delete on table sync_job_worker to app_worker;
+-- grant select, insert, update, delete on table sync_job_periodic to app_worker;
+-- grant select on table sync_job to app_worker;

@@ -1,9 +1,10 @@
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
---   planned    the plan has a target for this node
+--   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
+--   live       live nodes that take tokens: what minimum_nodes counts
 --   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
---   roster     changes whenever a member comes or goes
+--   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader or the locks (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
                                      _check boolean)
@@ -28,13 +29,15 @@ begin
     plan_version := agreed.plan_version;
     quarantined := agreed.quarantined;
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
-    into planned, target from sync_target t where t.node = _name;
+    into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
     select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
-    select count(*) filter (where n.state = 'live'
+    select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
-           count(*), count(*) || ':' || coalesce(sum(n.incarnation), 0) || ':' || count(*) filter (where n.state = 'live'),
+           count(*),
+           count(*) filter (where n.takes_tokens) || ':' || coalesce(sum(n.incarnation) filter (where n.takes_tokens), 0)
+               || ':' || count(*) filter (where n.takes_tokens and n.state = 'live'),
            max(n.row_lease_ms)
     into live, members, roster, longest_lease_ms
     from sync_node n where n.state <> 'fenced';
@@ -45,7 +48,8 @@ begin
         limit 2) elder;
     plan_due := agreed.lock_version <> agreed.planned_lock_version
         or exists (select from sync_node n where n.state = 'live'
-                   and not exists (select from sync_target t where t.node = n.name))
+                   and not exists (select from sync_target t
+                                   where t.node = n.name and t.takes_tokens = n.takes_tokens))
         or exists (select from sync_target t
                    where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.

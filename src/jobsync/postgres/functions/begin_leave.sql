@@ -1,5 +1,6 @@
 -- Announce a graceful exit: the leader plans without this node, which keeps its tokens until successors are named.
--- No row: the incarnation was fenced. Gives the number of live nodes that remain.
+-- No row: the incarnation was fenced. Gives the number of live nodes that remain
+-- and take tokens.
 create or replace function sync_begin_leave(_name text, _incarnation bigint, _bind bigint) returns table (live integer)
 language plpgsql as $$
 begin
@@ -11,5 +12,6 @@ begin
         return;
     end if;
     perform sync_notify_leader();
-    return query select count(*)::integer from sync_node n where n.state = 'live';
+    perform pg_notify('sync_job', '');
+    return query select count(*)::integer from sync_node n where n.state = 'live' and n.takes_tokens;
 end $$;

@@ -39,5 +39,7 @@ begin
         where n.name = _name;
     end if;
     perform sync_notify_leader();
+    -- Whoever works on the queue takes back at once what the dead had leased.
+    perform pg_notify('sync_job', '');
     return true;
 end $$;

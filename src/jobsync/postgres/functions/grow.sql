@@ -25,7 +25,9 @@ begin
         outcome := 'quarantined';
         return;
     end if;
-    select t.tokens into want from sync_target t where t.node = _name;
+    -- A target made for the other kind of node, which this name was before, is none of this node's.
+    select t.tokens into want from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
+    where t.node = _name;
     -- Only the grants that overlap what is wanted are read, never the union of all.
     select range_agg(r) into held from sync_grant g, unnest(g.tokens) r where g.tokens && want;
     want := want - coalesce(held, '{}');

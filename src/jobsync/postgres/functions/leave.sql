@@ -10,5 +10,6 @@ begin
         return false;
     end if;
     perform sync_notify_leader();
+    perform pg_notify('sync_job', '');
     return true;
 end $$;

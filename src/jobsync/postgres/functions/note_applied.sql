@@ -4,7 +4,7 @@ create or replace function sync_note_applied(_name text) returns void
 language sql as $$
     update sync_node n set applied_version = m.plan_version
     from sync_meta m, sync_target t
-    where n.name = _name and t.node = _name and n.applied_version < m.plan_version
+    where n.name = _name and t.node = _name and t.takes_tokens = n.takes_tokens and n.applied_version < m.plan_version
       and t.tokens - '{[-1,0)}' =
           coalesce((select range_agg(r) from sync_grant g, unnest(g.tokens) r where g.node = _name), '{}') - '{[-1,0)}'
 $$;

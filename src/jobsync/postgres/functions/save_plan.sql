@@ -1,6 +1,6 @@
 -- Write the leader's plan, if nobody has planned since its inputs were read. Targets grant nothing, so a stale
 -- leader can do no harm here. Null: the plan is stale (read again) or the caller is no live node.
--- _targets maps the nodes whose target changed to multiranges; _nodes names all that the plan is for.
+-- _targets maps the nodes whose target changed to multiranges; _nodes maps all that the plan is for to whether they take tokens.
 create or replace function sync_save_plan(
     _name text, _incarnation bigint, _bind bigint, _plan_version bigint, _lock_version bigint, _nodes jsonb, _targets jsonb,
     _reason text, _nodes_before integer, _tokens_moved integer, _moves jsonb, _began_at timestamptz)
@@ -37,14 +37,15 @@ begin
         return null;
     end if;
     delete from sync_target t where not _nodes ? t.node;
-    insert into sync_target as t (node, tokens, plan_version)
-    select e.key, e.value::int4multirange, version from jsonb_each_text(_targets) e
-    on conflict (node) do update set tokens = excluded.tokens, plan_version = excluded.plan_version;
+    insert into sync_target as t (node, tokens, plan_version, takes_tokens)
+    select e.key, e.value::int4multirange, version, (_nodes -> e.key)::boolean from jsonb_each_text(_targets) e
+    on conflict (node) do update set tokens = excluded.tokens, plan_version = excluded.plan_version,
+        takes_tokens = excluded.takes_tokens;
     if _tokens_moved > 0 then
         insert into sync_rebalance (trigger_reason, leader_node, nodes_before, nodes_after, tokens_moved, duration_ms,
                                     moves, plan_version)
-        values (_reason, _name, _nodes_before, jsonb_array_length(_nodes), _tokens_moved,
-                extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
+        values (_reason, _name, _nodes_before, (select count(*) from jsonb_each(_nodes) e where e.value::boolean),
+                _tokens_moved, extract(epoch from clock_timestamp() - _began_at) * 1000, _moves, version);
     end if;
     perform pg_notify('sync_plan', '');
     return version;

@@ -1,0 +1,46 @@
+-- Store jobs, in order: one row each, with the id and whether it is new. A job_id that stands already gives the job that
+-- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once.
+create or replace function sync_job_enqueue(
+    _lanes integer[], _priorities integer[], _max_attempts integer[], _run_at timestamptz[], _job_ids text[],
+    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz default null)
+returns table (place integer, id bigint, is_new boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _ids bigint[];
+    _fresh bigint[];
+    _when timestamptz;
+    _due bigint[];
+begin
+    -- Numbers first: an insert does not give its rows back in the order in which they were asked for.
+    select array_agg(nextval('sync_job_number') order by a.place) into _ids
+    from generate_series(1, cardinality(_lanes)) a(place);
+    with stored as (
+        insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
+        select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
+        from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
+             with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
+        order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
+        on conflict (job_id) where job_id is not null do nothing
+        returning id)
+    select array_agg(s.id) into _fresh from stored s;
+    for _when, _due in
+        select w.run_at, array_agg(w.id)
+        from (select f.id, case when a.run_at > _at then a.run_at end as run_at
+              from unnest(_fresh) f(id) join unnest(_ids, _run_at) a(id, run_at) on a.id = f.id) w
+        group by w.run_at
+    loop
+        perform sync_job_wait(_due, array_fill(0::smallint, array[cardinality(_due)]),
+                              array_fill(0::smallint, array[cardinality(_due)]), _when, _at);
+    end loop;
+    if _fresh is not null then
+        perform pg_notify('sync_job', '');
+    end if;
+    -- A statement of its own, so that it sees a job that another transaction stored while this one waited for its key.
+    return query
+        select a.place::integer, coalesce(b.id, a.id), b.id is null
+        from unnest(_ids, _job_ids) with ordinality a(id, job_id, place)
+        left join sync_job_body b on b.job_id = a.job_id and b.id <> all (coalesce(array[a.id], '{}'))
+        order by a.place;
+end $$;

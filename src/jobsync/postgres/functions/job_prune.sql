@@ -1,0 +1,23 @@
+-- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most.
+create or replace function sync_job_prune(_days double precision, _most integer, _now timestamptz default null) returns integer
+language plpgsql as $$
+declare
+    _gone bigint[];
+begin
+    with gone as (
+        delete from sync_job_end e
+        where e.id in (select o.id from sync_job_end o
+                       where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
+                       limit _most for update skip locked)
+          -- A batch under way lists it still: only the end says that it is over.
+          and not exists (select from sync_job_lease l where l.epoch = e.epoch)
+        returning e.id)
+    select array_agg(g.id) into _gone from gone g;
+    if _gone is null then
+        return 0;
+    end if;
+    delete from sync_job_body b where b.id = any (_gone);
+    delete from sync_job_error e where e.id = any (_gone);
+    delete from sync_job_progress p where p.id = any (_gone);
+    return cardinality(_gone);
+end $$;

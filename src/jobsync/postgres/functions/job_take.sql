@@ -1,0 +1,57 @@
+-- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
+-- Whoever asks at the same time is given others (skip locked). No row: there is none.
+create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
+                                         _now timestamptz default null)
+returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
+               created_at timestamptz, job_id text, payload text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    _at timestamptz := coalesce(_now, clock_timestamp());
+    _epoch bigint;
+    _of integer;
+    _share integer;
+    _ids bigint[];
+    _attempts smallint[];
+    _crashes smallint[];
+    _all_ids bigint[] := '{}';
+    _all_attempts smallint[] := '{}';
+    _all_crashes smallint[] := '{}';
+begin
+    _lanes := sync_job_open_lanes(_lanes);
+    if exists (select from sync_job_limit) then
+        _lanes := sync_job_unlimited_lanes(_lanes);
+    end if;
+    if cardinality(_lanes) = 0 then
+        return;
+    end if;
+    for _of, _share in select * from sync_job_shares(_lanes, least(_want, 500)) loop
+        with taken as (
+            delete from sync_job_ready r
+            where r.ctid = any (array(
+                select n.ctid from sync_job_ready n where n.lane = _of
+                order by n.priority desc, n.id limit _share
+                for update skip locked))
+            returning r.id, r.priority, (r.attempts + 1)::smallint as attempts, r.crashes
+        )
+        select array_agg(t.id order by t.priority desc, t.id), array_agg(t.attempts order by t.priority desc, t.id),
+               array_agg(t.crashes order by t.priority desc, t.id)
+        into _ids, _attempts, _crashes from taken t;
+        if _ids is not null then
+            _all_ids := _all_ids || _ids;
+            _all_attempts := _all_attempts || _attempts;
+            _all_crashes := _all_crashes || _crashes;
+        end if;
+    end loop;
+    if _all_ids = '{}' then
+        return;
+    end if;
+    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
+    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
+    returning sync_job_lease.epoch into _epoch;
+    return query
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text
+        from unnest(_all_ids, _all_attempts, _all_crashes) t(id, attempts, crashes)
+        join sync_job_body b on b.id = t.id
+        order by b.priority desc, b.id;
+end $$;
