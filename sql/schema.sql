@@ -655,6 +655,18 @@ end $$;
 create or replace trigger sync_node_delete before delete on sync_node
 for each row execute function sync_guard_node_delete();
 
+-- Let this session hear, or hear no more, that jobs may have become free: some were enqueued, or a node that worked on
+-- some has died or left. Each notification costs whoever listens, so nodes that nobody asked for it do not.
+create or replace function sync_hear_jobs(_wanted boolean) returns void
+language plpgsql as $$
+begin
+    if _wanted then
+        execute 'listen sync_job';
+    else
+        execute 'unlisten sync_job';
+    end if;
+end $$;
+
 -- Take one job from the gate if its limits allow; true if it is the caller's now.
 create or replace function sync_job_admit(_id bigint) returns boolean
 language plpgsql as $$

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Holding
-from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
+from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 from tests.core.world_database import State
 
@@ -190,17 +190,21 @@ def _owners(state: State) -> dict[int, tuple[int, str]]:
 def converged(processes: list["Process"], state: State, total_tokens: int) -> str | None:
     """I9: say what is not yet as the plan wants it.
 
-    None when every token is held once, by its target, and the oldest live node has the right to lead.
+    None when every token is held once, by its target, and the oldest live node has the right to lead. Tokens are
+    nobody's where no live node takes any.
     """
     alive = [p for p in processes if p.alive and p.standing.phase is m.Phase.LIVE]
     if len({p.name for p in alive}) != len(alive):
         return "two processes live under one name"
     planned = TokenSet.from_ranges([r for tokens in state.targets.values() for r in tokens.ranges])
-    if planned != TokenSet.span(LEADERSHIP, total_tokens):
+    if planned != TokenSet.span(LEADERSHIP, total_tokens if state.takers() else 0):
         return f"the plan covers {planned}"
     leaders = [row.name for row in state.live()[:1]]
     if [name for name, target in state.targets.items() if LEADERSHIP in target] != leaders:
         return f"the plan does not let {leaders} lead alone"
+    for row in state.live():
+        if not row.takes_tokens and pool_of(state.targets.get(row.name, TokenSet())):
+            return f"the plan has tokens for {row.name}, which takes none"
     for process in alive:
         target = state.targets.get(process.name)
         held = process.believed_now()

@@ -248,10 +248,19 @@ class World:
 
     # --- processes -----------------------------------------------------------------------------
 
-    def start(self, name: str, settings: Settings = QUICK, *, cut_until: float = 0.0, **changes: Any) -> Process:
+    def start(
+        self,
+        name: str,
+        settings: Settings = QUICK,
+        *,
+        cut_until: float = 0.0,
+        takes_tokens: bool = True,
+        **changes: Any,
+    ) -> Process:
         """Start a process, with some settings changed; until `cut_until` it is cut off the database."""
         chosen = replace(settings, **changes) if changes else settings
-        process = Process(self, name, self._member(name, chosen), self.random)
+        member = self._member(name, chosen) if takes_tokens else Member(name, chosen, takes_tokens=False)
+        process = Process(self, name, member, self.random)
         self.processes.append(process)
         process.cut_until = cut_until
         process.deliver(m.Started)

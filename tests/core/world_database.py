@@ -47,6 +47,7 @@ class Row:
     beats: int = 0
     rebind_attempt: int = 0
     applied_version: int = 0
+    takes_tokens: bool = True
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class State:
     nodes: dict[str, Row] = field(default_factory=dict)
     grants: dict[int, tuple[str, int, TokenSet]] = field(default_factory=dict)  # epoch: node, incarnation, tokens
     targets: dict[str, TokenSet] = field(default_factory=dict)
+    planned_tokenless: set[str] = field(default_factory=set)  # whose target was made for a node that takes none
     locks: list[tuple[int, str, tuple[str, ...]]] = field(default_factory=list)
     agreed: tuple[int, str] | None = None
     plan_version: int = 0
@@ -78,6 +80,15 @@ class State:
     def live(self) -> list[Row]:
         """List the live nodes, oldest first."""
         return sorted((n for n in self.nodes.values() if n.state == "live"), key=_age)
+
+    def takers(self) -> list[Row]:
+        """List the live nodes that take tokens, oldest first."""
+        return [n for n in self.live() if n.takes_tokens]
+
+    def target_of(self, row: Row) -> TokenSet | None:
+        """Give what the plan wants for a node, if it was made for one of its kind."""
+        fits = row.takes_tokens is (row.name not in self.planned_tokenless)
+        return self.targets.get(row.name) if fits else None
 
 
 class Database:
@@ -153,6 +164,8 @@ class Database:
                 return self._begin_leave(me)
             case m.Leave(me):
                 return self._leave(me)
+            case m.HearJobs():
+                return m.JobsHeard()
             case m.Prune():
                 return m.Pruned(more=False)
             case m.Ping():
@@ -192,6 +205,7 @@ class Database:
                 total, name = state.agreed or (None, None)
                 return m.Registration("mismatch", None, None, total, name, None, None)
             state.targets.clear()
+            state.planned_tokenless.clear()
             state.agreed = (q.total_tokens, q.hash_function)
         self._recognise(q.system_id, q.timeline)
         old = state.nodes.get(q.name)
@@ -208,6 +222,7 @@ class Database:
             session,
             self.postmaster,
             beats=0 if old is None else old.beats + 1,
+            takes_tokens=q.takes_tokens,
         )
         state.nodes[q.name] = row
         self.hints.append(m.Channel.PLAN)
@@ -234,20 +249,22 @@ class Database:
         me.beats, me.heard = me.beats + 1, self.now
         me.applied_version = max(me.applied_version, q.applied_version)
         there = [n for n in state.nodes.values() if n.state != "fenced"]
-        live = state.live()
+        live, takers = state.live(), state.takers()
+        there_take = [n for n in there if n.takes_tokens]
         elders = [n for n in there if _age(n) < _age(me) and self._seems_well(n)]
-        target = state.targets.get(me.name)
+        target = state.target_of(me)
         return m.BeatReply(
             plan_version=state.plan_version,
             planned=target is not None,
             target=target if q.known_plan_version != state.plan_version else None,
             leader=live[0].name if live else None,
-            live=len(live),
+            live=len(takers),
             elders=min(2, len(elders)),
             members=len(there),
-            roster=f"{len(there)}:{sum(n.incarnation for n in there)}:{len(live)}",
+            roster=f"{len(there_take)}:{sum(n.incarnation for n in there_take)}:{len(takers)}",
             plan_due=state.lock_version != state.planned_lock_version
             or {n.name for n in live} != set(state.targets)
+            or any(state.target_of(n) is None for n in live)
             or (bool(live) and LEADERSHIP not in state.targets[live[0].name]),
             quarantined=state.quarantined,
             longest_lease_ms=max(n.row_lease_ms for n in there),
@@ -288,11 +305,12 @@ class Database:
         return True
 
     def _grow(self, me: m.Identity) -> m.Growth:
-        if self._current(me, "live") is None:
+        row = self._current(me, "live")
+        if row is None:
             return m.Growth("fenced", None)
         if self.state.quarantined:
             return m.Growth("quarantined", None)
-        want = self.state.targets.get(me.name, TokenSet())
+        want = self.state.target_of(row) or TokenSet()
         for _, _, tokens in self.state.grants.values():
             want -= tokens
         if not want:
@@ -324,6 +342,8 @@ class Database:
             fenced=frozenset(n.name for n in state.nodes.values() if n.state == "fenced"),
             targets=dict(state.targets),
             locks=tuple(state.locks) if locks_enabled else (),
+            tokenless=frozenset(n.name for n in state.live() if not n.takes_tokens),
+            planned_tokenless=frozenset(state.planned_tokenless),
         )
 
     def _save_plan(self, q: m.SavePlan) -> int | None:
@@ -337,6 +357,8 @@ class Database:
         state.plan_version += q.tokens_moved > 0 or another_leads
         state.planned_lock_version = q.lock_version
         state.targets = {node: t for node, t in state.targets.items() if node in q.nodes} | dict(q.targets)
+        kept = state.planned_tokenless & set(q.nodes) - set(q.targets)
+        state.planned_tokenless = kept | (q.tokenless & set(q.targets))
         self.hints.append(m.Channel.PLAN)
         return state.plan_version
 
@@ -346,7 +368,7 @@ class Database:
             return m.NotCurrent()
         row.state, row.beats, row.heard = "leaving", row.beats + 1, self.now
         self.hints.append(m.Channel.PLAN)
-        return m.LeaveBegun(len(self.state.live()))
+        return m.LeaveBegun(len(self.state.takers()))
 
     def _leave(self, me: m.Identity) -> m.Answer:
         # A trigger keeps the row of whoever still holds tokens; the function then says that it was not current.

@@ -218,6 +218,7 @@ class Fleet:
         wanted = {node: tokens(text) for node, text in targets.items()}
         plan: dict[str, Any] = {
             "nodes": inputs.nodes,
+            "tokenless": inputs.tokenless,
             "reason": "join",
             "nodes_before": len(inputs.targets),
             "tokens_moved": sum(len(pool_of(moved)) for moved in wanted.values()),

@@ -28,7 +28,10 @@ RECENT_REBALANCES = 5
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node that the fleet knows. `share` is its part of all tokens, from 0 to 1; ages are in seconds."""
+    """One node that the fleet knows. `share` is its part of all tokens, from 0 to 1; ages are in seconds.
+
+    `takes_tokens` is False for a queue worker: none are dealt to it, though it may lead.
+    """
 
     name: str
     is_leader: bool
@@ -42,6 +45,7 @@ class NodeStatus:
     host: str | None
     pid: int | None
     environment: str | None
+    takes_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,13 @@ class ClusterStatus:
 
     @property
     def live_nodes(self) -> int:
-        """How many nodes are live."""
-        return sum(node.is_live for node in self.nodes)
+        """How many live nodes take tokens."""
+        return sum(node.is_live for node in self.nodes if node.takes_tokens)
+
+    @property
+    def live_tokenless(self) -> int:
+        """How many live nodes take none: queue workers."""
+        return sum(node.is_live for node in self.nodes if not node.takes_tokens)
 
     @property
     def tokens_live(self) -> int:
@@ -110,8 +119,10 @@ class ClusterStatus:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether at least one node is live and live nodes hold all tokens."""
-        return self.live_nodes > 0 and self.tokens_live == self.total_tokens
+        """Whether at least one node is live and live nodes hold all tokens, unless none of them takes any."""
+        if not self.live_nodes:
+            return self.live_tokenless > 0
+        return self.tokens_live == self.total_tokens
 
 
 class Cluster:
@@ -241,4 +252,5 @@ def _node_status(row: NodeRow, leader: str | None, read_at: datetime, total_toke
         host=row.host,
         pid=row.pid,
         environment=row.environment,
+        takes_tokens=row.takes_tokens,
     )

@@ -17,6 +17,7 @@ def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
         "healthy": status.is_healthy,
         "leader": status.leader,
         "live_nodes": status.live_nodes,
+        "live_tokenless": status.live_tokenless,
         "tokens_live": status.tokens_live,
     }
     plain: dict[str, Any] = _plain(found)
@@ -56,6 +57,8 @@ def _summary(status: ClusterStatus) -> Text:
     if status.total_tokens is None:
         return Text.assemble(word, ": no node has ever joined")
     held = f"{status.tokens_live:,} of {status.total_tokens:,} tokens held by {_count(status.live_nodes, 'live node')}"
+    if status.live_tokenless:
+        held += f", {status.live_tokenless:,} more take{'s' if status.live_tokenless == 1 else ''} none"
     line = Text.assemble(word, ": ", held, f", plan {status.plan_version}")
     if status.locks:
         line.append(f", {_count(status.locks, 'lock')}")
@@ -84,8 +87,8 @@ def _nodes(status: ClusterStatus) -> Table:
         table.add_row(
             Text(node.name),
             _state(node),
-            f"{node.tokens:,}",
-            f"{node.share:.1%}",
+            f"{node.tokens:,}" if node.takes_tokens or node.tokens else "none",
+            f"{node.share:.1%}" if node.takes_tokens or node.tokens else "",
             f"{_span(node.heartbeat_age_sec)} ago",
             Text(f"{node.host or '?'}:{node.pid or '?'}"),
             f"{_span((status.read_at - node.created_on).total_seconds())}",

@@ -16,8 +16,9 @@ LOOK_EVERY_SEC = 0.1
 class Entry:
     """One attempt to get in; a new one is made whenever the node has to register again."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, *, takes_tokens: bool) -> None:
         self._name = name
+        self._takes_tokens = takes_tokens
         self._settings = settings
         self._observer = Observer()
         self._blocked = False
@@ -55,6 +56,7 @@ class Entry:
             session_lease_ms=None if timing.session_lease_sec is None else milliseconds(timing.session_lease_sec),
             system_id=hello.system_id,
             timeline=hello.timeline,
+            takes_tokens=self._takes_tokens,
         )
 
     def blocked(self, answer: m.Registration, now_sec: float) -> None:

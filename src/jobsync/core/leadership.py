@@ -89,6 +89,7 @@ class Leadership:
             tokens_moved=plan.tokens_moved,
             moves=plan.moves,
             began_at=inputs.began_at,
+            tokenless=inputs.tokenless,
         )
 
     def saved(self, version: int | None, now_sec: float) -> list[Fact]:
@@ -101,7 +102,7 @@ class Leadership:
         self._due = False
         facts = []
         if plan.tokens_moved:
-            text = f"plan {version}: {plan.tokens_moved} tokens move among {len(plan.nodes)} nodes ({plan.reason})"
+            text = f"plan {version}: {plan.tokens_moved} tokens move among {len(plan.takers)} nodes ({plan.reason})"
             facts.append(Fact(FactKind.PLANNED, text))
         return facts + self._facts_on_locks(plan)
 

@@ -49,8 +49,9 @@ NEVER = float("inf")
 class Member:
     """The decisions of one node. Feed it events in order; carry out the effects in order."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, *, takes_tokens: bool = True) -> None:
         self.name = name
+        self.takes_tokens = takes_tokens
         self.settings = settings
         self.phase = Phase.NEW
         self._now = Instant(0.0, 0.0)
@@ -94,7 +95,7 @@ class Member:
         self._on_duty = False
         self._observer = Observer()
         self._leadership = Leadership(name, settings)
-        self._entry = Entry(name, settings)
+        self._entry = Entry(name, settings, takes_tokens=takes_tokens)
         self._departure = Departure()
 
         # When what is due.
@@ -106,6 +107,10 @@ class Member:
         self._grow_at_sec = NEVER
         self._grow_retry = Retry(name, 0.01, 0.5)
         self._shrink_retry = Retry(name, 0.02, 0.5)
+
+        # Whether this process wants to hear of jobs, and whether this session does.
+        self._jobs_wanted = False
+        self._jobs_heard = False
 
     def step(self, event: m.Event) -> list[m.Effect]:
         """Take one event in and give the effects to carry out, in order."""
@@ -186,7 +191,7 @@ class Member:
 
     # --- events ------------------------------------------------------------------------------
 
-    def _take(self, event: m.Event) -> None:
+    def _take(self, event: m.Event) -> None:  # noqa: C901 - one case an event
         match event:
             case m.Started() | m.Ticked():
                 pass
@@ -204,6 +209,8 @@ class Member:
                 self._on_notified(event)
             case m.Drained():
                 self._belief.drained(event.serial)
+            case m.JobsWanted(wanted=wanted):
+                self._jobs_wanted = wanted
             case m.LeaveAsked():
                 self._on_leave_asked()
             case _:
@@ -211,7 +218,7 @@ class Member:
 
     def _on_connected(self, hello: m.Hello) -> None:
         self._connecting = False
-        self._bound = False
+        self._bound = self._jobs_heard = False
         self._hello = hello
         self._connect_retry.succeeded()
         lease_sec = session_lease_for(self.settings, hello.round_trip_sec) if hello.direct else None
@@ -255,7 +262,7 @@ class Member:
         self._say(FactKind.SESSION_BROKEN, f"the database session broke: {error}", "warning")
         self._connecting = False
         self._hello = None
-        self._bound = False
+        self._bound = self._jobs_heard = False
         self._in_flight = None
         self._connect_retry.not_before_sec = self._now.boot_sec
         self._leadership.session_lost()
@@ -328,7 +335,7 @@ class Member:
             case answer:
                 self._on_lesser_answer(event.question, answer)
 
-    def _on_lesser_answer(
+    def _on_lesser_answer(  # noqa: C901 - one case an answer
         self,
         question: m.Question,
         answer: m.Sightings
@@ -339,6 +346,7 @@ class Member:
         | m.Pruned
         | m.LeaveBegun
         | m.Left
+        | m.JobsHeard
         | m.Pong,
     ) -> None:
         match answer:
@@ -362,6 +370,8 @@ class Member:
             case m.Left():
                 self._say(FactKind.LEFT, "left the fleet")
                 self._finish(Phase.LEFT, None)
+            case m.JobsHeard():
+                self._jobs_heard = isinstance(question, m.HearJobs) and question.wanted
             case m.Pong():
                 pass
             case _:
@@ -473,7 +483,7 @@ class Member:
             if came_or_went:
                 self._tell(TokenSet(), TokenSet(), "members changed")
             self._follow_target()
-            if self._target is not None and not self._share and not self._told:
+            if self.takes_tokens and self._target is not None and not self._share and not self._told:
                 self._tell(TokenSet(), TokenSet(), m.NOTHING_TO_OWN)
 
     def _take_duty(self, *, on_duty: bool) -> None:
@@ -555,7 +565,7 @@ class Member:
         self._reread = self._on_duty = False
         self._beat_at_sec = self._watch_at_sec = self._ping_at_sec = NEVER
         self._leadership.note(leader=None, plan_due=False)
-        self._entry = Entry(self.name, self.settings)
+        self._entry = Entry(self.name, self.settings, takes_tokens=self.takes_tokens)
         lost = self._belief.forget()
         self._enter(Phase.NEW)
         self._lose(lost, "fenced", FactKind.FENCED_BY_OTHERS)
@@ -608,7 +618,8 @@ class Member:
     def _leave_question(self, me: m.Identity) -> m.Question | None:
         if self._reread:
             return m.ReadGrants(self.name, me.incarnation)
-        successors_named = self._live == 0 or not self._planned
+        # A tokenless node that does not lead has nothing that a successor could take.
+        successors_named = self._live == 0 or not self._planned or not (self.takes_tokens or self._belief.tokens)
         match self._departure.step(self._now.boot_sec, successors_named=successors_named):
             case Step.ANNOUNCE:
                 return m.BeginLeave(me)
@@ -639,7 +650,16 @@ class Member:
                 return m.Fence(suspect.who, suspect.beats, suspect.rule)
         if now_sec >= self._beat_at_sec:
             return None  # The beat comes first: what follows rests on what it brings.
-        return self._leadership.question(me, now_sec) or self._grow_question(me) or self._prune_question()
+        return (
+            self._leadership.question(me, now_sec)
+            or self._grow_question(me)
+            or self._jobs_question()
+            or self._prune_question()
+        )
+
+    def _jobs_question(self) -> m.Question | None:
+        direct = self._hello is not None and self._hello.direct  # Behind a pooler no notification arrives.
+        return m.HearJobs(self._jobs_wanted) if direct and self._jobs_wanted != self._jobs_heard else None
 
     def _prune_question(self) -> m.Question | None:
         # With the first check after taking the lead, not before: entering and taking over come first.
@@ -736,6 +756,11 @@ class Member:
         self._publish()
         self._out.append(m.Finish(error))
 
+    @property
+    def _has_first_tokens(self) -> bool:
+        """Whether it has some of its share, or is known to have none: a tokenless node waits for no plan."""
+        return not self.takes_tokens or (self._target is not None and bool(self._belief.pool or not self._share))
+
     def _publish(self) -> None:
         lease_sec = self._timing.session_lease_sec
         incarnation = self._me.incarnation if self._me is not None else 0
@@ -744,15 +769,14 @@ class Member:
             incarnation=incarnation,
             holding=self._belief.holding(incarnation, with_session=lease_sec is not None),
             connected=self._hello is not None,
-            settled=self.phase is Phase.LIVE
-            and self._target is not None
-            and bool(self._belief.pool or not self._share),
+            settled=self.phase is Phase.LIVE and self._has_first_tokens,
             plan_version=max(self._plan_version, 0),
             target=None if self._target is None else self._share,
             leader=self._leadership.leader,
             live=self._live,
             last_reply=self._last_reply,
             session_lease_ms=None if lease_sec is None else milliseconds(lease_sec),
+            hears_jobs=self._bound and self._jobs_heard,
         )
         if standing != self._published:
             self._published = standing

@@ -6,6 +6,9 @@ registered decides.
 
 The right to lead is wanted for the oldest live node, and dealt apart from the pool: it counts in nobody's share and in
 no move.
+
+A tokenless node is dealt nothing of the pool: its target is empty, but for the right to lead. Where nobody else lives,
+nobody is to hold the pool. What a plan says of nodes (how many there were, why it was made) leaves the tokenless out.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ class Plan:
     """What to write: the targets that change, and what the history will say of it."""
 
     nodes: tuple[str, ...]
+    takers: tuple[str, ...]
     changed: dict[str, TokenSet]
     reason: str
     nodes_before: int
@@ -32,24 +36,35 @@ class Plan:
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
-    """Deal all tokens to the live nodes: pins first, then even, moving as few as possible. The oldest leads."""
+    """Deal all tokens to the live nodes that take some: pins first, then even, moving as few as possible.
+
+    The oldest leads.
+    """
+    takers = tuple(node for node in inputs.nodes if node not in inputs.tokenless)
     pins, conflicts = _pins_of(inputs)
     shares = {node: pool_of(tokens) for node, tokens in inputs.targets.items()}
-    dealt = deal(inputs.total_tokens, inputs.nodes, shares, list(pins.values()))
-    targets = dealt.targets | {node: dealt.targets[node] | RIGHT_TO_LEAD for node in inputs.nodes[:1]}
-    changed = {node: tokens for node, tokens in targets.items() if inputs.targets.get(node) != tokens}
+    dealt = deal(inputs.total_tokens, takers, shares, list(pins.values()))
+    targets = {node: dealt.targets.get(node, TokenSet()) for node in inputs.nodes}
+    targets |= {node: targets[node] | RIGHT_TO_LEAD for node in inputs.nodes[:1]}
+    changed = {node: tokens for node, tokens in targets.items() if _is_new(node, tokens, inputs)}
     moved = tuple((move.source, move.target, move.tokens) for move in moves(shares, dealt.targets))
     task_of = {pin.token: task for task, pin in pins.items()}
     return Plan(
         nodes=inputs.nodes,
+        takers=takers,
         changed=changed,
-        reason=_reason(inputs),
-        nodes_before=len(inputs.targets),
+        reason=_reason(inputs, takers),
+        nodes_before=len(inputs.targets.keys() - inputs.planned_tokenless),
         tokens_moved=sum(len(tokens) for _, _, tokens in moved),
         moves=moved,
-        unmatched=tuple(task_of[pin.token] for pin in dealt.unmatched),
+        unmatched=tuple(task_of[pin.token] for pin in dealt.unmatched) if takers else (),
         conflicts=conflicts,
     )
+
+
+def _is_new(node: str, tokens: TokenSet, inputs: PlanInputs) -> bool:
+    """Tell whether a target is to be written: as other tokens, or for the other kind of node."""
+    return inputs.targets.get(node) != tokens or (node in inputs.tokenless) != (node in inputs.planned_tokenless)
 
 
 def _pins_of(inputs: PlanInputs) -> tuple[dict[str, Pin], tuple[str, ...]]:
@@ -69,15 +84,16 @@ def _pins_of(inputs: PlanInputs) -> tuple[dict[str, Pin], tuple[str, ...]]:
     return pins, tuple(conflicts)
 
 
-def _reason(inputs: PlanInputs) -> str:
-    if not inputs.targets:
+def _reason(inputs: PlanInputs, takers: tuple[str, ...]) -> str:
+    before = [name for name in inputs.targets if name not in inputs.planned_tokenless]
+    if not before:
         return "start"
     causes = []
-    gone = [name for name in inputs.targets if name not in inputs.nodes]
+    gone = [name for name in before if name not in takers]
     if any(name in inputs.fenced for name in gone):
         causes.append("death")
     if any(name not in inputs.fenced for name in gone):
         causes.append("leave")
-    if any(name not in inputs.targets for name in inputs.nodes):
+    if any(name not in before for name in takers):
         causes.append("join")
     return ", ".join(causes) or "locks"

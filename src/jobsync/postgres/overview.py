@@ -23,6 +23,7 @@ class NodeRow:
     host: str | None
     pid: int | None
     environment: str | None
+    takes_tokens: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class Protocol:
                 return call("begin_leave", p, *_who(me), types=IDENTITY)
             case m.Leave(me):
                 return call("leave", p, *_who(me), types=IDENTITY)
+            case m.HearJobs(wanted):
+                return call("hear_jobs", p, wanted, types=("boolean",))
             case m.Ping():
                 return Statement("")
             case _:
@@ -78,6 +80,7 @@ class Protocol:
             "text",
             "integer",
             "text",
+            "boolean",
         )
         return call(
             "register",
@@ -93,6 +96,7 @@ class Protocol:
             self._host,
             self._pid,
             self._environment,
+            q.takes_tokens,
             types=types,
         )
 
@@ -115,7 +119,7 @@ class Protocol:
             *_who(q.me),
             q.plan_version,
             q.lock_version,
-            json.dumps(q.nodes),
+            json.dumps({node: node not in q.tokenless for node in q.nodes}),
             json.dumps({node: tokens.text() for node, tokens in q.targets.items()}),
             q.reason,
             q.nodes_before,
@@ -157,6 +161,8 @@ class Protocol:
                 return m.LeaveBegun(rows[0][0]) if rows else m.NotCurrent()
             case m.Leave():
                 return m.Left() if rows[0][0] else m.NotCurrent()
+            case m.HearJobs():
+                return m.JobsHeard()
             case m.Ping():
                 return m.Pong()
             case _:
@@ -185,16 +191,20 @@ def _beat_reply(row: Row) -> m.BeatReply:
 
 
 def _plan_inputs(row: Row) -> m.PlanInputs:
-    plan_version, lock_version, total_tokens, began_at, nodes, fenced, targets, locks = row
+    plan_version, lock_version, total_tokens, began_at, nodes_text, fenced, targets_text, locks = row
+    nodes: list[tuple[str, bool]] = json.loads(nodes_text)
+    targets: list[tuple[str, str, bool]] = json.loads(targets_text)
     return m.PlanInputs(
         plan_version=plan_version,
         lock_version=lock_version,
         total_tokens=total_tokens,
         began_at=began_at,
-        nodes=tuple(json.loads(nodes)),
+        nodes=tuple(name for name, _ in nodes),
         fenced=frozenset(json.loads(fenced)),
-        targets={node: TokenSet.parse(text) for node, text in json.loads(targets).items()},
+        targets={node: TokenSet.parse(text) for node, text, _ in targets},
         locks=_locks(*json.loads(locks)),
+        tokenless=frozenset(name for name, takes_tokens in nodes if not takes_tokens),
+        planned_tokenless=frozenset(node for node, _, takes_tokens in targets if not takes_tokens),
     )
 
 

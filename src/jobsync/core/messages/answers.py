@@ -39,7 +39,10 @@ class HeldGrants:
 
 @dataclass(frozen=True, slots=True)
 class BeatReply:
-    """What one beat brings back. `target` is None when the plan is the one already known."""
+    """What one beat brings back. `target` is None when the plan is the one already known, or does not know this node.
+
+    `live` counts live nodes that take tokens, and `roster` changes as they come and go; `members` counts everybody.
+    """
 
     plan_version: int
     planned: bool
@@ -83,7 +86,10 @@ class Shrunk:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """One snapshot: nodes oldest first, today's targets, locks (token, task, patterns) in order of registration."""
+    """One snapshot: nodes oldest first, today's targets, locks (token, task, patterns) in order of registration.
+
+    `tokenless` are the nodes that take no tokens; `planned_tokenless` those whose target of today was made for such.
+    """
 
     plan_version: int
     lock_version: int
@@ -93,6 +99,8 @@ class PlanInputs:
     fenced: frozenset[str]
     targets: Mapping[str, TokenSet]
     locks: tuple[tuple[int, str, tuple[str, ...]], ...]
+    tokenless: frozenset[str] = frozenset()
+    planned_tokenless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class LeaveBegun:
-    """The exit is announced; `live` nodes remain."""
+    """The exit is announced; `live` nodes that take tokens remain."""
 
     live: int
 
@@ -124,6 +132,11 @@ class LeaveBegun:
 @dataclass(frozen=True, slots=True)
 class Left:
     """The row is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsHeard:
+    """The session hears of jobs now, or no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,7 @@ Answer = (
     | Pruned
     | LeaveBegun
     | Left
+    | JobsHeard
     | Pong
     | NotCurrent
 )

@@ -22,7 +22,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """All that readers of other threads may know of the member, as one value."""
+    """All that readers of other threads may know of the member, as one value.
+
+    `live` counts live nodes that take tokens. `hears_jobs`: a session is bound, and is notified of jobs.
+    """
 
     phase: Phase
     incarnation: int
@@ -35,6 +38,7 @@ class Standing:
     live: int
     last_reply: Instant | None
     session_lease_ms: int | None
+    hears_jobs: bool = False
 
 
 # How a node stands that is in no fleet, not yet or no more.

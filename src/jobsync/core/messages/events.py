@@ -85,6 +85,14 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsWanted:
+    """Somebody in this process wants to hear of jobs, or nobody any more."""
+
+    at: Instant
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveAsked:
     """The application wants out."""
 
@@ -98,4 +106,16 @@ class Ticked:
     at: Instant
 
 
-Event = Started | Connected | ConnectFailed | Answered | Refused | Broken | Notified | Drained | LeaveAsked | Ticked
+Event = (
+    Started
+    | Connected
+    | ConnectFailed
+    | Answered
+    | Refused
+    | Broken
+    | Notified
+    | Drained
+    | JobsWanted
+    | LeaveAsked
+    | Ticked
+)

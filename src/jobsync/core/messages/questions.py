@@ -19,6 +19,7 @@ class Register:
     session_lease_ms: int | None
     system_id: str
     timeline: str
+    takes_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class ReadPlanInputs:
 
 @dataclass(frozen=True, slots=True)
 class SavePlan:
-    """Write a plan, if nobody planned since its inputs were read."""
+    """Write a plan, if nobody planned since its inputs were read; `tokenless` of its nodes take no tokens."""
 
     me: Identity
     plan_version: int
@@ -110,6 +111,7 @@ class SavePlan:
     tokens_moved: int
     moves: tuple[tuple[str | None, str | None, TokenSet], ...]
     began_at: str
+    tokenless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,13 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class HearJobs:
+    """Begin or cease to hear, on this session, that jobs may have become free."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Make one round trip on the bound session: a bare protocol Sync, no statement, no transaction."""
 
@@ -164,5 +173,6 @@ Question = (
     | Prune
     | BeginLeave
     | Leave
+    | HearJobs
     | Ping
 )

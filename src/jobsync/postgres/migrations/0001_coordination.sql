@@ -43,7 +43,8 @@ create table sync_node (
     delete_requested      boolean not null default false,
     host                  text,
     pid                   integer,
-    environment           text
+    environment           text,
+    takes_tokens          boolean not null default true  -- false: a queue worker, which is dealt none
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- One row a grant, never merged: the epoch of a token that stays does not change.
@@ -61,7 +62,8 @@ create index sync_grant_node on sync_grant (node);
 create table sync_target (
     node         text primary key,
     tokens       int4multirange not null,
-    plan_version bigint not null
+    plan_version bigint not null,
+    takes_tokens boolean not null default true  -- how the plan knows the node: one that came back as the other kind is dealt anew
 );
 
 -- The right to lead is granted as token -1, below the pool; people see the pool.

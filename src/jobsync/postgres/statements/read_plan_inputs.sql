@@ -1,13 +1,14 @@
--- One snapshot of everything that the deal depends on. Nodes come oldest first; locks in the order of registration, column by
--- column: ten thousand of them are read several times quicker so.
+-- One snapshot of everything that the deal depends on. Nodes come oldest first, each with whether it takes tokens, as do
+-- targets; locks in the order of registration, column by column: ten thousand of them are read several times quicker so.
 select m.plan_version,
        m.lock_version,
        m.total_tokens,
        clock_timestamp()::text as began_at,
-       (select coalesce(jsonb_agg(n.name order by n.created_on, n.name), '[]')
+       (select coalesce(jsonb_agg(jsonb_build_array(n.name, n.takes_tokens) order by n.created_on, n.name), '[]')
         from sync_node n where n.state = 'live')::text as nodes,
        (select coalesce(jsonb_agg(n.name), '[]') from sync_node n where n.state = 'fenced')::text as fenced,
-       (select coalesce(jsonb_object_agg(t.node, t.tokens::text), '{}') from sync_target t)::text as targets,
+       (select coalesce(jsonb_agg(jsonb_build_array(t.node, t.tokens::text, t.takes_tokens)), '[]')
+        from sync_target t)::text as targets,
        (select json_build_array(coalesce(json_agg(l.token_id), '[]'), coalesce(json_agg(l.task_id), '[]'),
                                 coalesce(json_agg(l.node_patterns::text), '[]'))
         from (select * from sync_lock l
