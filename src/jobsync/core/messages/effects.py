@@ -11,7 +11,7 @@ from jobsync.core.tokens import TokenSet
 
 
 class Phase(Enum):
-    """Where a member is in its life; `TRANSITIONS` in jobsync.core.member is the table."""
+    """Where a member is in its life; `TRANSITIONS` in jobsync.core.member_state is the table."""
 
     NEW = "new"
     LIVE = "live"
