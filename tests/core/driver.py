@@ -35,8 +35,8 @@ ALL = TokenSet.span(0, 10_000)
 class Driver:
     """Drives one member by hand."""
 
-    def __init__(self, name: str = "a", **settings: Any) -> None:
-        self.member = Member(name, Settings(**settings))
+    def __init__(self, name: str = "a", *, takes_tokens: bool = True, **settings: Any) -> None:
+        self.member = Member(name, Settings(**settings), takes_tokens=takes_tokens)
         self.boot_sec = 100.0
         self.wall_offset_sec = 1e9
         self.standing = m.NOBODY

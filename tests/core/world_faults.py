@@ -21,10 +21,11 @@ REFUSABLE = m.Shrink | m.Grow | m.Fence | m.SavePlan | m.Beat | m.Rebind | m.Rea
 class Storm:
     """Faults on one world."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(self, world: World, settings: Settings, *, tokenless: float) -> None:
         self._world = world
         self._random: Random = world.random
         self._settings = settings
+        self._tokenless = tokenless
         self._standby: State | None = None
         self._faults: list[Callable[[Process], None]] = [
             self._pause,
@@ -74,11 +75,16 @@ class Storm:
         if not any(p.alive for p in world.processes):
             world.start("a", self._settings)
 
+    def start(self, name: str) -> None:
+        """Start a process, of either kind where both are wanted."""
+        takes_tokens = not self._tokenless or self._random.random() >= self._tokenless
+        self._world.start(name, self._settings, takes_tokens=takes_tokens)
+
     def _revive(self) -> None:
         for name in NAMES:
             gone = not any(p.alive and p.name == name for p in self._world.processes)
             if gone and self._random.random() < 0.5:
-                self._world.start(name, self._settings)
+                self.start(name)
 
     def _copy(self) -> None:
         self._standby = self._world.snapshot()
@@ -115,7 +121,7 @@ class Storm:
         process.wall_offset_sec += self._random.choice((-3600, -1, 1, 3600))
 
     def _twin(self, process: Process) -> None:
-        self._world.start(process.name, self._settings)
+        self.start(process.name)
 
     def _move(self, process: Process) -> None:
         self._world.db.pin(self._random.randrange(24), f"task {self._world.t}", self._random.choice(NAMES))
@@ -145,16 +151,20 @@ def run_storm(
     member: Callable[[str, Settings], Stepping] = Member,
     session_lease: bool | None = None,
     fail_over: bool | None = None,
+    tokenless: float = 0.0,
 ) -> World:
-    """Run one seed, storm and calm; raise `Violated` where an invariant breaks. None: the seed decides."""
+    """Run one seed, storm and calm; raise `Violated` where an invariant breaks. None: the seed decides.
+
+    `tokenless` is the chance of each process to be one that takes no tokens.
+    """
     world = World(seed, rules=rules, unchecked=unchecked, member=member)
     random = world.random
     world.direct = random.random() < 0.5 if session_lease is None else session_lease
     settings = QUICK if world.direct else replace(QUICK, session_lease_sec=None)
+    storm = Storm(world, settings, tokenless=tokenless)
     for name in NAMES:
-        world.start(name, settings)
+        storm.start(name)
         world.run(random.uniform(0, 0.2))
-    storm = Storm(world, settings)
     storm.rage(sec, fail_over=random.random() < 0.3 if fail_over is None else fail_over)
     storm.subside()
     world.settle(within_sec=25.0)
