@@ -1,0 +1,1 @@
+"""The leased queue, as far as it can be decided without a clock or a database."""
