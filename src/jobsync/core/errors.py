@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
+_ENDLESS: Final = 10 * 365 * 86_400  # Longer waits are a mistake, and overflow what counts them.
+
 
 class JobsyncError(Exception):
     """Stand above every error of jobsync; catch it to catch them all."""
@@ -121,6 +123,36 @@ class LeaderTimeout(JobsyncError, TimeoutError):
 
 class JobStopped(JobsyncError):
     """Report that the job was stopped while it waited to lead: nothing was begun. Let the program end."""
+
+
+class LeaseLost(JobsyncError):
+    """Report that a job of the queue is this attempt's no more: its lease was lost, or it was cancelled or ended.
+
+    Nothing was written. Stop working on it: what it returns will be refused, and others have it or will.
+    """
+
+
+class Retry(JobsyncError):
+    """Raise it in a handler to have the job tried again: a failed attempt, charged like any other.
+
+    `after_sec` is how long to wait at least; None leaves it to the kind's RetryPolicy. On the last attempt the job
+    fails.
+    """
+
+    def __init__(self, after_sec: float | None = None, reason: str = "") -> None:
+        if after_sec is not None and not (isinstance(after_sec, int | float) and 0 <= after_sec < _ENDLESS):
+            raise InvalidArgument(f"after_sec={after_sec!r} is refused: give seconds, 0 or more, or None")
+        super().__init__(reason or "the handler asked for another try")
+        self.after_sec = None if after_sec is None else float(after_sec)
+        self.reason = reason
+
+
+class Cancel(JobsyncError):
+    """Raise it in a handler to end the job as `cancelled`: there is no sense in trying it again."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the handler cancelled it")
+        self.reason = reason
 
 
 class ExtraMissing(JobsyncError, ImportError):
