@@ -667,110 +667,182 @@ begin
     end if;
 end $$;
 
--- Take one job from the gate if its limits allow; true if it is the caller's now.
-create or replace function sync_job_admit(_id bigint) returns boolean
+-- Take one job from the gate if its limits allow. is_mine: true, it is the caller's now, with these attempts and crashes so
+-- far; false, it must wait; null, others have it in hand. It is read here and nowhere before: it may have run meanwhile.
+create or replace function sync_job_admit(_id bigint, _suspects boolean,
+                                          out is_mine boolean, out attempts smallint, out crashes smallint)
 language plpgsql as $$
 declare
     gated sync_job_gated;
     _kind text;
     _at_once integer;
     _per_key integer;
+    _key text;
 begin
     select * into gated from sync_job_gated g where g.id = _id for update skip locked;
     if not found then
-        return false;
+        return;
     end if;
+    is_mine := false;
+    attempts := gated.attempts;
+    crashes := gated.crashes;
     select n.kind, m.at_once, m.per_key into _kind, _at_once, _per_key
     from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
     where n.lane = gated.lane;
+    _key := case when _per_key is not null then sync_job_key_name(_kind, gated.limit_key) end;
+    if gated.crashes > 0 and not _suspects or _key is not null and not sync_job_has_room('key', _key, _per_key) then
+        return;
+    end if;
     if (gated.affinity is null or sync_job_enter_place('affinity', gated.affinity, 1, _id))
        and (_at_once is null or sync_job_enter_place('kind', _kind, _at_once, _id))
-       and (_per_key is null or gated.limit_key is null
-            or sync_job_enter_place('key', _kind || E'\t' || gated.limit_key, _per_key, _id)) then
+       and (_key is null or sync_job_enter_place('key', _key, _per_key, _id)) then
         -- Whose turn it is in a line was read before the line's place was had: look again, now that nobody else can move.
         if gated.affinity is null
            or not exists (select from sync_job_gated g where g.affinity = gated.affinity and g.id < _id) then
             delete from sync_job_gated g where g.id = _id;
-            return true;
+            is_mine := true;
+            return;
         end if;
     end if;
     delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and gated.attempts > 0);
-    return false;
+    if found then
+        -- Somebody may have been refused the place that this one had for an instant.
+        perform pg_notify('sync_job', '');
+    end if;
 end $$;
 
--- Cancel jobs that wait or run; one row for each that was. A running one is fenced: its worker learns it at once by a
--- notification, else when it extends the lease, and its late result is refused.
+-- Cancel jobs that wait or run; one row for each that was. A running one is fenced: it is struck out of its lease, its
+-- worker learns it at once by a notification, else when it extends the lease, and its late result is refused.
 create or replace function sync_job_cancel(_ids bigint[], _now timestamptz default null) returns setof bigint
 language plpgsql as $$
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
+    _epochs bigint[];
     _ended bigint[];
-    _running bigint[];
+    _left bigint[] := _ids;
 begin
-    with gone as (select * from sync_job_leave_waiting(_ids)),
-    ended as (
-        insert into sync_job_end (id, finished_at, attempts, crashes, status)
-        select g.id, _at, g.attempts, g.crashes, 'cancelled' from gone g
-        returning id)
-    select array_agg(e.id) into _ended from ended e;
-    perform from sync_job_lease l where l.ids && _ids order by l.epoch for update;
-    with ended as (
-        insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
-        select u.id, l.epoch, l.taken_at, _at, u.attempts, u.crashes, 'cancelled'
-        from sync_job_lease l
-        cross join lateral unnest(l.ids, l.attempts, l.crashes) u(id, attempts, crashes)
-        where u.id = any (_ids) and u.id <> 0
-        on conflict (id) do nothing
-        returning id)
-    select array_agg(e.id) into _running from ended e;
-    perform sync_job_leave_places(coalesce(_ended, '{}') || coalesce(_running, '{}'), false);
-    if _running is not null then
-        perform pg_notify('sync_job', 'cancelled');
-    end if;
-    return query select unnest(coalesce(_ended, '{}') || coalesce(_running, '{}'));
+    -- A job that goes from a lease to the waiting, or the other way, between the two looks is in neither: look again.
+    for _look in 1 .. 100 loop
+        _epochs := sync_job_lock_leases(_left);
+        with ended as (
+            insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
+            select u.id, l.epoch, l.taken_at, _at, u.attempts, u.crashes, 'cancelled'
+            from sync_job_lease l
+            cross join lateral unnest(l.ids, l.attempts, l.crashes) u(id, attempts, crashes)
+            where l.epoch = any (_epochs) and u.id = any (_left)
+              and not exists (select from sync_job_end e where e.id = u.id)
+            returning id)
+        select array_agg(e.id) into _ended from ended e;
+        if _ended is not null then
+            perform sync_job_strike_out(_epochs, _ended);
+            perform sync_job_close_leases(_epochs);
+            perform sync_job_leave_places(_ended, false);
+            perform pg_notify('sync_job', 'cancelled');
+            return query select unnest(_ended);
+        end if;
+        with ended as (
+            insert into sync_job_end (id, finished_at, attempts, crashes, status)
+            select g.id, _at, g.attempts, g.crashes, 'cancelled' from sync_job_leave_waiting(_left) g
+            returning id)
+        select array_agg(e.id) into _ended from ended e;
+        if _ended is not null then
+            perform sync_job_leave_places(_ended, false);
+            -- Who stood behind it in an affinity's line may run now.
+            perform pg_notify('sync_job', '');
+            return query select unnest(_ended);
+        end if;
+        _left := array(
+            select b.id from sync_job_body b
+            where b.id = any (_left) and not exists (select from sync_job_end e where e.id = b.id));
+        exit when _left = '{}';
+    end loop;
 end $$;
 
--- Jobs at the gate that might run: of each line (affinity) within these tokens the first, and of the rest the best; each at
--- most _most. It locks nothing and promises nothing; sync_job_admit decides.
-create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer)
-returns table (id bigint, lane integer, priority integer, attempts smallint, crashes smallint, token integer)
+-- Jobs at the gate that might run, where their limits have room: the best of all, the best of each limited key, and of each
+-- line (affinity) within these tokens the first; of each sort at most _most. It locks nothing and promises nothing;
+-- sync_job_admit decides. What has crashed is looked for only if _suspects.
+create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer,
+                                               _suspects boolean)
+returns table (id bigint, priority integer, token integer)
 language sql stable as $$
-    (select g.id, g.lane, g.priority, g.attempts, g.crashes, g.token
-     from unnest(_lanes) n(lane)
+    with recursive open as materialized (
+        select n.lane, n.kind, m.per_key
+        from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
+        where n.lane = any (_lanes) and (m.at_once is null or sync_job_has_room('kind', n.kind, m.at_once))),
+    -- Loose walks over an index: one step a key or line, however many jobs wait in it.
+    key(lane, limit_key) as (
+        select first.lane, first.limit_key
+        from open n
+        cross join lateral (
+            select w.lane, w.limit_key from sync_job_gated w
+            where w.lane = n.lane and w.affinity is null and w.limit_key is not null
+            order by w.limit_key limit 1) first
+        where n.per_key is not null
+        union all
+        select next.lane, next.limit_key
+        from key
+        cross join lateral (
+            select w.lane, w.limit_key from sync_job_gated w
+            where w.lane = key.lane and w.affinity is null and w.limit_key is not null and w.limit_key > key.limit_key
+            order by w.limit_key limit 1) next),
+    line(token, affinity) as (
+        select first.token, first.affinity
+        from (select a.part * r.part as part
+              from unnest(_tokens) r(part)
+              cross join (values (int4range(_from, null)), (int4range(null, _from))) a(part)
+              where not isempty(a.part * r.part)) span
+        cross join lateral (
+            select w.token, w.affinity from sync_job_gated w
+            where w.affinity is not null
+              and (lower(span.part) is null or w.token >= lower(span.part))
+              and (upper(span.part) is null or w.token < upper(span.part))
+            order by w.token, w.affinity limit 1) first
+        union
+        select next.token, next.affinity
+        from line
+        cross join lateral (
+            select w.token, w.affinity from sync_job_gated w
+            where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
+            order by w.token, w.affinity limit 1) next
+        where next.token <@ _tokens)
+    (select g.id, g.priority, g.token
+     from open n
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null
+         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes = 0
          order by w.priority desc, w.id limit _most) g
      order by g.priority desc, g.id
      limit _most)
     union all
-    -- A loose walk over the index: one step a line, however many jobs wait in it.
-    (with recursive line(token, affinity) as (
-         select first.token, first.affinity
-         from (select a.part * r.part as part
-               from unnest(_tokens) r(part)
-               cross join (values (int4range(_from, null)), (int4range(null, _from))) a(part)
-               where not isempty(a.part * r.part)) span
-         cross join lateral (
-             select w.token, w.affinity from sync_job_gated w
-             where w.affinity is not null
-               and (lower(span.part) is null or w.token >= lower(span.part))
-               and (upper(span.part) is null or w.token < upper(span.part))
-             order by w.token, w.affinity limit 1) first
-         union
-         select next.token, next.affinity
-         from line
-         cross join lateral (
-             select w.token, w.affinity from sync_job_gated w
-             where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
-             order by w.token, w.affinity limit 1) next
-         where next.token <@ _tokens)
-     select head.id, head.lane, head.priority, head.attempts, head.crashes, head.token
+    (select g.id, g.priority, g.token
+     from open n
+     cross join lateral (
+         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes > 0
+         order by w.priority desc, w.id limit _most) g
+     where _suspects
+     order by g.priority desc, g.id
+     limit _most)
+    union all
+    (select g.id, g.priority, g.token
+     from key
+     join open n on n.lane = key.lane
+     cross join lateral (
+         select * from sync_job_gated w
+         where w.lane = key.lane and w.affinity is null and w.limit_key is not null and w.limit_key = key.limit_key
+           and (w.crashes = 0 or _suspects)
+         order by w.priority desc, w.id limit least(n.per_key, _most)) g
+     where sync_job_has_room('key', sync_job_key_name(n.kind, key.limit_key), n.per_key)
+     limit _most)
+    union all
+    (select head.id, head.priority, head.token
      from line
      cross join lateral (
          select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
-     where head.lane = any (_lanes)
+     join open n on n.lane = head.lane
+     where (head.crashes = 0 or _suspects)
        and not exists (select from sync_job_place p
                        where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
+       and (n.per_key is null or head.limit_key is null
+            or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
      limit _most)
 $$;
 
@@ -873,6 +945,17 @@ begin
     end if;
 end $$;
 
+-- Delete those of these leases under which nothing is left to run; the caller has locked them. What a worker takes for the
+-- last job of a batch need not be: only the list and the ends tell, and a lease that went too early would lose a job.
+create or replace function sync_job_close_leases(_epochs bigint[]) returns void
+language sql as $$
+    delete from sync_job_lease l
+    where l.epoch = any (_epochs)
+      and not exists (
+          select from unnest(l.ids) u(id)
+          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id))
+$$;
+
 -- Record that jobs are done, each under the epoch of its attempt and at its place in the lease's list. The rows name those
 -- that are refused: their lease was lost, or they ended otherwise. Leases in _over have nothing left to do, and go.
 create or replace function sync_job_done(_epochs bigint[], _places integer[], _ids bigint[], _results jsonb[], _over bigint[],
@@ -885,7 +968,7 @@ declare
     _written bigint;
 begin
     -- The lock settles who is first: this, or the sweep that gives the lease's jobs to others.
-    perform from sync_job_lease l where l.epoch = any (_epochs) order by l.epoch for update;
+    perform from sync_job_lease l where l.epoch = any (_epochs || _over) order by l.epoch for update;
     insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
     select d.id, d.epoch, l.taken_at, _at, l.attempts[d.place], l.crashes[d.place], 'done', d.result
     from unnest(_epochs, _places, _ids, _results) d(epoch, place, id, result)
@@ -893,7 +976,15 @@ begin
     where l.ids[d.place] = d.id
     on conflict (id) do nothing;
     get diagnostics _written = row_count;
-    delete from sync_job_lease l where l.epoch = any (_over);
+    if exists (select from sync_job_place) then
+        -- Of the accepted alone: a refused one may run elsewhere, in the place that it has there.
+        perform sync_job_leave_places(array(
+            select d.id from unnest(_epochs, _ids) d(epoch, id)
+            join sync_job_end e on e.id = d.id and e.epoch = d.epoch and e.status = 'done'), false);
+    end if;
+    if cardinality(_over) > 0 then
+        perform sync_job_close_leases(_over);
+    end if;
     if _written < cardinality(_ids) then
         return query
             select d.id from unnest(_epochs, _ids) d(epoch, id)
@@ -918,7 +1009,8 @@ begin
         raise exception 'a job ends as retry, failed, pending, cancelled or done, not as %', coalesce(_outcome, 'null');
     end if;
     select * into lease from sync_job_lease l where l.epoch = _epoch for update;
-    if not found or lease.ids[_place] is distinct from _id or exists (select from sync_job_end e where e.id = _id) then
+    if not found or lease.ids[_place] is distinct from _id or _id = 0
+       or exists (select from sync_job_end e where e.id = _id) then
         return false;
     end if;
     if _error is not null then
@@ -934,10 +1026,10 @@ begin
         insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
         values (_id, _epoch, lease.taken_at, _at, lease.attempts[_place], lease.crashes[_place], _outcome, _result);
     end if;
-    perform sync_job_leave_places(array[_id], _outcome in ('retry', 'pending'));
-    delete from sync_job_lease l
-    where l.epoch = _epoch
-      and not exists (select from unnest(l.ids) u(id) where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+    -- Given back before it ever failed, it stands in its line by its number alone, as before it was taken.
+    perform sync_job_leave_places(
+        array[_id], _outcome = 'retry' or _outcome = 'pending' and lease.attempts[_place] > 1);
+    perform sync_job_close_leases(array[_epoch]);
     if _outcome in ('retry', 'pending') then
         perform pg_notify('sync_job', '');
     end if;
@@ -956,43 +1048,55 @@ declare
     _at timestamptz := coalesce(_now, clock_timestamp());
     _ids bigint[];
     _fresh bigint[];
-    _when timestamptz;
+    _all_fresh bigint[] := '{}';
     _due bigint[];
+    _known bigint[];
 begin
     -- Numbers first: an insert does not give its rows back in the order in which they were asked for.
     select array_agg(nextval('sync_job_number') order by a.place) into _ids
     from generate_series(1, cardinality(_lanes)) a(place);
-    with stored as (
-        insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
-        select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
-        from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
-             with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
-        order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
-        on conflict (job_id) where job_id is not null do nothing
-        returning id)
-    select array_agg(s.id) into _fresh from stored s;
-    for _when, _due in
-        select w.run_at, array_agg(w.id)
-        from (select f.id, case when a.run_at > _at then a.run_at end as run_at
-              from unnest(_fresh) f(id) join unnest(_ids, _run_at) a(id, run_at) on a.id = f.id) w
-        group by w.run_at
     loop
-        perform sync_job_wait(_due, array_fill(0::smallint, array[cardinality(_due)]),
-                              array_fill(0::smallint, array[cardinality(_due)]), _when, _at);
+        with stored as (
+            insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
+            select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
+            from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
+                 with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
+            where _known is null or _known[a.place] is null
+            order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
+            on conflict (job_id) where job_id is not null do nothing
+            returning id)
+        select array_agg(s.id) into _fresh from stored s;
+        _all_fresh := _all_fresh || coalesce(_fresh, '{}');
+        exit when cardinality(_all_fresh) = cardinality(_ids);
+        -- A statement of its own, so that it sees a job that another transaction stored while this one waited for its key.
+        select array_agg(coalesce(b.id, f.id) order by a.place) into _known
+        from unnest(_ids, _job_ids) with ordinality a(id, job_id, place)
+        left join unnest(_all_fresh) f(id) on f.id = a.id
+        left join sync_job_body b on b.job_id = a.job_id;
+        -- Whoever had a key may have been deleted between the two statements; then the key is free now.
+        exit when array_position(_known, null) is null;
     end loop;
-    if _fresh is not null then
+    insert into sync_job_later (id, run_at)
+    select f.id, a.run_at from unnest(_all_fresh) f(id) join unnest(_ids, _run_at) a(id, run_at) on a.id = f.id
+    where a.run_at > _at;
+    select array_agg(f.id) into _due
+    from unnest(_all_fresh) f(id) join unnest(_ids, _run_at) a(id, run_at) on a.id = f.id
+    where a.run_at is null or a.run_at <= _at;
+    if _due is not null then
+        perform sync_job_wait(_due, array_fill(0::smallint, array[cardinality(_due)]),
+                              array_fill(0::smallint, array[cardinality(_due)]), null, _at);
+    end if;
+    if _all_fresh <> '{}' then
         perform pg_notify('sync_job', '');
     end if;
-    -- A statement of its own, so that it sees a job that another transaction stored while this one waited for its key.
     return query
-        select a.place::integer, coalesce(b.id, a.id), b.id is null
-        from unnest(_ids, _job_ids) with ordinality a(id, job_id, place)
-        left join sync_job_body b on b.job_id = a.job_id and b.id <> all (coalesce(array[a.id], '{}'))
+        select a.place::integer, coalesce(_known[a.place], a.id), _known is null or _known[a.place] = a.id
+        from unnest(_ids) with ordinality a(id, place)
         order by a.place;
 end $$;
 
 -- Find a place within a limit for a job that is about to run; true if it has one. Never waits: where two ask for the same
--- place at one instant, one of them is refused and asks again later. The primary key holds the limit, whatever is read here.
+-- place at one instant, one of them is refused. The primary key holds the limit, whatever is read here.
 create or replace function sync_job_enter_place(_scope text, _name text, _most integer, _id bigint) returns boolean
 language plpgsql as $$
 declare
@@ -1001,12 +1105,20 @@ begin
     if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.id = _id) then
         return true;
     end if;
+    -- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
+    if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number > _most) then
+        return false;
+    end if;
     for _number in
-        select f.number from generate_series(1, _most) f(number)
+        select f.number
+        -- Enough to find a free one, and some more for others who look now; not all of a very high limit.
+        from generate_series(1, least(_most, 64 + (select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))) f(number)
         where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
     loop
         -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.
-        if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name))) then
+        if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name)))
+           -- Under the lock it is looked at again: taken and freed meanwhile, the place would have to be waited for.
+           and not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = _number) then
             insert into sync_job_place (scope, name, number, id) values (_scope, _name, _number, _id)
             on conflict (scope, name, number) do nothing;
             if found then
@@ -1023,12 +1135,18 @@ create or replace function sync_job_extend(_worker text, _incarnation bigint, _e
                                            _now timestamptz default null)
 returns table (epoch bigint, ids bigint[])
 language sql as $$
+    with mine as (
+        select l.epoch from sync_job_lease l
+        where l.epoch = any (_epochs) and l.worker = _worker and l.incarnation = _incarnation
+        order by l.epoch for update)
     update sync_job_lease l set locked_until = coalesce(_now, clock_timestamp()) + _lease_ms * interval '1 ms'
-    where l.epoch = any (_epochs) and l.worker = _worker and l.incarnation = _incarnation
+    from mine where l.epoch = mine.epoch
     returning l.epoch, l.ids
 $$;
 
--- Enqueue one due time of a periodic job, once whoever asks and however often; null if it was enqueued before.
+-- Enqueue one due time of a periodic job, once whoever asks and however often; null if it was enqueued before. The row is
+-- the lock and the memory: what is at or before last_due never comes again, and who dies before the commit has done nothing.
+-- The job is called name@due (in UTC), so that people and handlers can tell which time it stands for.
 create or replace function sync_job_fire(_name text, _due timestamptz, _now timestamptz default null) returns bigint
 language plpgsql as $$
 declare
@@ -1041,16 +1159,31 @@ begin
     end if;
     select e.id into _id
     from sync_job_enqueue(array[sync_job_lane_of(periodic.queue, periodic.kind)], array[periodic.priority], array[3],
-                          array[null::timestamptz], array[null::text], array[null::text], array[null::text],
-                          array[periodic.payload], _now) e;
+                          array[_due], array[_name || '@' || to_char(_due at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')],
+                          array[null::text], array[null::text], array[periodic.payload], _now) e;
     update sync_job_periodic c set last_id = _id where c.name = _name;
     return _id;
 end $$;
+
+-- Whether one more may run within a limit. It promises nothing: the primary key of the places decides (sync_job_enter_place).
+-- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
+create or replace function sync_job_has_room(_scope text, _name text, _most integer) returns boolean
+language sql stable as $$
+    select count(*) < _most and coalesce(max(p.number), 0) <= _most
+    from sync_job_place p where p.scope = _scope and p.name = _name
+$$;
 
 -- Whether a job is taken one by one. (A kind's limit is looked up where jobs are taken: it may come after the job.)
 create or replace function sync_job_is_gated(_body sync_job_body, _attempts integer, _crashes integer) returns boolean
 language sql immutable as $$
     select _body.affinity is not null or _body.limit_key is not null or _crashes > 0 or _attempts + 1 >= _body.max_attempts
+$$;
+
+-- The name of the places of a kind and a limit_key: short, whatever these are, for the index of the places.
+create or replace function sync_job_key_name(_kind text, _limit_key text) returns text
+language sql immutable as $$
+    select case when octet_length(_kind) + octet_length(_limit_key) <= 2000 then _kind || E'\t' || _limit_key
+                else md5(_kind || E'\t' || _limit_key) end
 $$;
 
 -- The number of a kind of jobs in a queue; given at its first mention. Called apart from the caller's transaction: a lane
@@ -1083,17 +1216,39 @@ begin
 end $$;
 
 -- Take jobs out of wherever they wait, one row each with what they had; those that do not wait give no row.
+-- Statement by statement in the direction in which waiting jobs move, so that each sees what moved while the one before it
+-- waited; and row by row in one order, so that two who ask for the same jobs never wait for each other.
 create or replace function sync_job_leave_waiting(_ids bigint[])
 returns table (id bigint, attempts smallint, crashes smallint)
-language sql as $$
-    with ready as (
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    perform from sync_job_later t where t.id = any (_ids) order by t.id for update;
+    return query delete from sync_job_later t where t.id = any (_ids) returning t.id, t.attempts, t.crashes;
+    perform from sync_job_ready r join sync_job_body b on (r.lane, r.priority, r.id) = (b.lane, b.priority, b.id)
+    where b.id = any (_ids) order by b.id for update of r;
+    return query
         delete from sync_job_ready r using sync_job_body b
         where b.id = any (_ids) and (r.lane, r.priority, r.id) = (b.lane, b.priority, b.id)
-        returning r.id, r.attempts, r.crashes),
-    gated as (delete from sync_job_gated g where g.id = any (_ids) returning g.id, g.attempts, g.crashes),
-    later as (delete from sync_job_later t where t.id = any (_ids) returning t.id, t.attempts, t.crashes)
-    select * from ready union all select * from gated union all select * from later
-$$;
+        returning r.id, r.attempts, r.crashes;
+    perform from sync_job_gated g where g.id = any (_ids) order by g.id for update;
+    return query delete from sync_job_gated g where g.id = any (_ids) returning g.id, g.attempts, g.crashes;
+end $$;
+
+-- Lock the leases that list any of these jobs, and give their epochs. Locks are taken in one order everywhere: leases by
+-- epoch, then what waits, then ends, then places.
+create or replace function sync_job_lock_leases(_ids bigint[]) returns bigint[]
+language plpgsql as $$
+declare
+    _epochs bigint[];
+begin
+    select array_agg(l.epoch) into _epochs
+    from (select s.epoch from sync_job_lease s
+          where s.epoch in (select n.epoch from sync_job_lease n cross join lateral unnest(n.ids) u(id)
+                            join unnest(_ids) w(id) on w.id = u.id)
+          order by s.epoch for update) l;
+    return coalesce(_epochs, '{}');
+end $$;
 
 -- Of these lanes, those whose queue is not paused.
 create or replace function sync_job_open_lanes(_lanes integer[]) returns integer[]
@@ -1126,7 +1281,8 @@ declare
 begin
     with due as (
         delete from sync_job_later l
-        where l.id in (select n.id from sync_job_later n where n.run_at <= _at order by n.run_at limit _most for update skip locked)
+        where l.id = any (array(
+            select n.id from sync_job_later n where n.run_at <= _at order by n.run_at limit _most for update skip locked))
         returning l.id, l.attempts, l.crashes)
     select array_agg(d.id), array_agg(d.attempts), array_agg(d.crashes) into _ids, _attempts, _crashes from due d;
     if _ids is not null then
@@ -1136,7 +1292,8 @@ begin
     return (select min(l.run_at) from sync_job_later l);
 end $$;
 
--- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most.
+-- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most. Null days:
+-- nothing is. It waits for nobody: what is being run again this instant is passed over.
 create or replace function sync_job_prune(_days double precision, _most integer, _now timestamptz default null) returns integer
 language plpgsql as $$
 declare
@@ -1144,11 +1301,12 @@ declare
 begin
     with gone as (
         delete from sync_job_end e
-        where e.id in (select o.id from sync_job_end o
-                       where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
-                       limit _most for update skip locked)
-          -- A batch under way lists it still: only the end says that it is over.
-          and not exists (select from sync_job_lease l where l.epoch = e.epoch)
+        where e.ctid = any (array(
+            select o.ctid from sync_job_end o
+            where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
+              -- A batch under way lists it still: only the end says that it is over.
+              and not exists (select from sync_job_lease l where l.epoch = o.epoch)
+            limit _most for update skip locked))
         returning e.id)
     select array_agg(g.id) into _gone from gone g;
     if _gone is null then
@@ -1161,7 +1319,8 @@ begin
 end $$;
 
 -- Take back what lost its lease: the worker's node is fenced or gone, or the lease ran out. A crash is tried again at once,
--- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs.
+-- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs;
+-- a hundred leases at once at most, so it is called again until it gives 0.
 create or replace function sync_job_recover(_max_crashes integer, _now timestamptz default null) returns integer
 language plpgsql as $$
 declare
@@ -1218,7 +1377,10 @@ begin
     end if;
     -- Who died is no worker any more.
     delete from sync_job_worker w
-    where not exists (select from sync_node n where n.incarnation = w.incarnation and n.state <> 'fenced');
+    where w.ctid = any (array(
+        select d.ctid from sync_job_worker d
+        where not exists (select from sync_node n where n.incarnation = d.incarnation and n.state <> 'fenced')
+        for update skip locked));
     return _count;
 end $$;
 
@@ -1232,71 +1394,127 @@ declare
     _back bigint[];
     _attempts smallint[];
     _crashes smallint[];
-    _each record;
 begin
     perform from sync_job_lease l where l.epoch = any (_epochs) order by l.epoch for update;
-    select array_agg(r.id), array_agg(l.attempts[r.place] - 1), array_agg(l.crashes[r.place])
-    into _back, _attempts, _crashes
-    from unnest(_epochs, _places, _ids) r(epoch, place, id)
-    join sync_job_lease l on l.epoch = r.epoch and l.ids[r.place] = r.id
-    where not exists (select from sync_job_end e where e.id = r.id);
+    select array_agg(g.id), array_agg(g.attempts), array_agg(g.crashes) into _back, _attempts, _crashes
+    from (select distinct r.id, l.attempts[r.place] - 1 as attempts, l.crashes[r.place] as crashes
+          from unnest(_epochs, _places, _ids) r(epoch, place, id)
+          join sync_job_lease l on l.epoch = r.epoch and l.ids[r.place] = r.id
+          where r.id <> 0 and not exists (select from sync_job_end e where e.id = r.id)) g;
     if _back is null then
         return 0;
     end if;
-    update sync_job_lease l
-    set ids = (select array_agg(case when u.id = any (_back) then 0 else u.id end order by u.place)
-               from unnest(l.ids) with ordinality u(id, place))
-    where l.epoch = any (_epochs);
+    perform sync_job_strike_out(_epochs, _back);
+    perform sync_job_close_leases(_epochs);
     perform sync_job_wait(_back, _attempts, _crashes, null, _at);
-    perform sync_job_leave_places(_back, true);
+    -- Who has never begun stands in its line by its number alone, as before it was taken.
+    perform sync_job_leave_places(array(select b.id from unnest(_back, _attempts) b(id, attempts) where b.attempts > 0), true);
+    perform sync_job_leave_places(array(select b.id from unnest(_back, _attempts) b(id, attempts) where b.attempts = 0), false);
     perform pg_notify('sync_job', '');
     return cardinality(_back);
 end $$;
 
+-- Give back what a worker was given and does not know of: a take whose answer was lost with its connection. _known are the
+-- epochs that it does know. The count of jobs.
+create or replace function sync_job_release_unknown(_worker text, _incarnation bigint, _known bigint[]) returns integer
+language plpgsql as $$
+declare
+    _epochs bigint[];
+    _places integer[];
+    _ids bigint[];
+begin
+    select array_agg(l.epoch), array_agg(u.place::integer), array_agg(u.id) into _epochs, _places, _ids
+    from sync_job_lease l cross join lateral unnest(l.ids) with ordinality u(id, place)
+    where l.worker = _worker and l.incarnation = _incarnation and l.epoch <> all (_known) and u.id <> 0;
+    if _epochs is null then
+        return 0;
+    end if;
+    return sync_job_release(_epochs, _places, _ids);
+end $$;
+
 -- Run jobs again that ended, from the first attempt; or at once, those that wait for later. One row for each that will.
--- What runs, or is ready anyway, is left alone.
+-- What runs, or is ready anyway, is left alone; so is what ends in this very instant.
 create or replace function sync_job_retry(_ids bigint[], _now timestamptz default null) returns setof bigint
 language plpgsql as $$
 declare
-    _ended bigint[];
-    _later bigint[];
+    _epochs bigint[];
+    _again bigint[];
     _attempts smallint[];
     _crashes smallint[];
+    _some boolean := false;
 begin
-    with gone as (delete from sync_job_end e where e.id = any (_ids) returning e.id)
-    select array_agg(g.id) into _ended from gone g;
-    if _ended is not null then
-        -- A batch under way may still list what ended in it.
-        update sync_job_lease l
-        set ids = (select array_agg(case when u.id = any (_ended) then 0 else u.id end order by u.place)
-                   from unnest(l.ids) with ordinality u(id, place))
-        where l.ids && _ended;
-        delete from sync_job_progress p where p.id = any (_ended);
-        perform sync_job_wait(_ended, array_fill(0::smallint, array[cardinality(_ended)]),
-                              array_fill(0::smallint, array[cardinality(_ended)]), null, _now);
-    end if;
+    -- A batch under way may still list what ended in it: by the lease's lock, who says `done` once more comes before or after.
+    select array_agg(l.epoch) into _epochs
+    from (select s.epoch from sync_job_lease s
+          where s.epoch in (select e.epoch from sync_job_end e where e.id = any (_ids))
+          order by s.epoch for update) l;
+    perform from sync_job_later t where t.id = any (_ids) order by t.id for update;
     with gone as (delete from sync_job_later t where t.id = any (_ids) returning t.id, t.attempts, t.crashes)
-    select array_agg(g.id), array_agg(g.attempts), array_agg(g.crashes) into _later, _attempts, _crashes from gone g;
-    if _later is not null then
-        perform sync_job_wait(_later, _attempts, _crashes, null, _now);
+    select array_agg(g.id), array_agg(g.attempts), array_agg(g.crashes) into _again, _attempts, _crashes from gone g;
+    if _again is not null then
+        _some := true;
+        perform sync_job_wait(_again, _attempts, _crashes, null, _now);
+        return query select unnest(_again);
     end if;
-    perform pg_notify('sync_job', '');
-    return query select unnest(coalesce(_ended, '{}') || coalesce(_later, '{}'));
+    perform from sync_job_end e where e.id = any (_ids) order by e.id for update;
+    with gone as (
+        delete from sync_job_end e
+        where e.id = any (_ids)
+          and (e.epoch = any (_epochs) or not exists (select from sync_job_lease l where l.epoch = e.epoch))
+        returning e.id)
+    select array_agg(g.id) into _again from gone g;
+    if _again is not null then
+        _some := true;
+        perform sync_job_strike_out(_epochs, _again);
+        delete from sync_job_progress p where p.id = any (_again);
+        perform sync_job_wait(_again, array_fill(0::smallint, array[cardinality(_again)]),
+                              array_fill(0::smallint, array[cardinality(_again)]), null, _now);
+        return query select unnest(_again);
+    end if;
+    if _some then
+        perform pg_notify('sync_job', '');
+    end if;
 end $$;
 
+-- Set what is enqueued at the due times of a cron expression. What is set already, as every worker does when it starts, is
+-- left alone: its due times that passed meanwhile are still to come. Another expression or time zone counts from now on.
+create or replace function sync_job_schedule(_name text, _schedule text, _timezone text, _queue text, _kind text, _payload jsonb,
+                                             _priority integer, _now timestamptz default null)
+returns void
+language sql as $$
+    insert into sync_job_periodic as c (name, schedule, timezone, queue, kind, payload, priority, last_due)
+    values (_name, _schedule, _timezone, _queue, _kind, _payload, _priority, coalesce(_now, clock_timestamp()))
+    on conflict (name) do update
+    set schedule = excluded.schedule, timezone = excluded.timezone, queue = excluded.queue, kind = excluded.kind,
+        payload = excluded.payload, priority = excluded.priority,
+        last_due = case when (c.schedule, c.timezone) = (excluded.schedule, excluded.timezone) then c.last_due
+                        else excluded.last_due end
+    where (c.schedule, c.timezone, c.queue, c.kind, c.payload, c.priority)
+          is distinct from (excluded.schedule, excluded.timezone, excluded.queue, excluded.kind, excluded.payload, excluded.priority)
+$$;
+
 -- Let at most so many jobs of a kind run at once, in the whole fleet; and at most so many of one limit_key. Null: no limit.
--- It holds for what is taken from now on.
+-- It holds for what is taken from now on; where it was lowered, nothing begins until those beyond it have ended.
 create or replace function sync_job_set_limit(_kind text, _at_once integer, _per_key integer) returns void
 language plpgsql as $$
 begin
+    if strpos(_kind, E'\t') > 0 then
+        -- The names of its places would mix with those of another kind's keys.
+        raise exception 'a kind with a tab in its name cannot have a limit' using errcode = '22023';
+    end if;
     if _at_once is null and _per_key is null then
         delete from sync_job_limit m where m.kind = _kind;
-        delete from sync_job_place p where p.scope = 'kind' and p.name = _kind
-            or p.scope = 'key' and starts_with(p.name, _kind || E'\t');
     else
         insert into sync_job_limit as m (kind, at_once, per_key) values (_kind, _at_once, _per_key)
         on conflict (kind) do update set at_once = excluded.at_once, per_key = excluded.per_key;
     end if;
+    -- Who runs keeps his place, and counts when a limit is set again. A place of a job that does not run would only be in the
+    -- way; there should be none.
+    delete from sync_job_place p
+    where (p.scope = 'kind' and p.name = _kind or p.scope = 'key' and starts_with(p.name, _kind || E'\t'))
+      and not exists (
+          select from sync_job_lease l
+          where l.ids @> array[p.id] and not exists (select from sync_job_end e where e.id = p.id));
     perform pg_notify('sync_job', '');
 end $$;
 
@@ -1306,7 +1524,7 @@ create or replace function sync_job_set_progress(_epoch bigint, _place integer, 
 returns boolean
 language plpgsql as $$
 begin
-    perform from sync_job_lease l where l.epoch = _epoch and l.ids[_place] = _id for no key update;
+    perform from sync_job_lease l where l.epoch = _epoch and l.ids[_place] = _id and _id <> 0 for no key update;
     if not found or exists (select from sync_job_end e where e.id = _id) then
         return false;
     end if;
@@ -1346,12 +1564,21 @@ language sql stable as $$
     where not exists (select from sync_job_end e where e.id = m.id)
 $$;
 
+-- Strike jobs out of the lists of these leases, which the caller has locked: they are to be run there no more.
+create or replace function sync_job_strike_out(_epochs bigint[], _ids bigint[]) returns void
+language sql as $$
+    update sync_job_lease l
+    set ids = (select array_agg(case when u.id = any (_ids) then 0 else u.id end order by u.place)
+               from unnest(l.ids) with ordinality u(id, place))
+    where l.epoch = any (_epochs)
+$$;
+
 -- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
 -- Whoever asks at the same time is given others (skip locked). No row: there is none.
 create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
                                          _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
-               created_at timestamptz, job_id text, payload text)
+               created_at timestamptz, job_id text, payload text, place integer)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -1366,6 +1593,9 @@ declare
     _all_attempts smallint[] := '{}';
     _all_crashes smallint[] := '{}';
 begin
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+        return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
+    end if;
     _lanes := sync_job_open_lanes(_lanes);
     if exists (select from sync_job_limit) then
         _lanes := sync_job_unlimited_lanes(_lanes);
@@ -1373,7 +1603,15 @@ begin
     if cardinality(_lanes) = 0 then
         return;
     end if;
-    for _of, _share in select * from sync_job_shares(_lanes, least(_want, 500)) loop
+    _want := least(_want, 500);
+    -- First each lane's share by priority; then, where others took what was counted, whatever any lane has.
+    for _of, _share in
+        select s.lane, s.share from sync_job_shares(_lanes, _want) s
+        union all
+        select l.lane, _want from unnest(_lanes) l(lane) where cardinality(_lanes) > 1
+    loop
+        _share := least(_share, _want - cardinality(_all_ids));
+        exit when _share <= 0;
         with taken as (
             delete from sync_job_ready r
             where r.ctid = any (array(
@@ -1398,8 +1636,9 @@ begin
     values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
     returning sync_job_lease.epoch into _epoch;
     return query
-        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text
-        from unnest(_all_ids, _all_attempts, _all_crashes) t(id, attempts, crashes)
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
+               t.place::integer
+        from unnest(_all_ids, _all_attempts, _all_crashes) with ordinality t(id, attempts, crashes, place)
         join sync_job_body b on b.id = t.id
         order by b.priority desc, b.id;
 end $$;
@@ -1411,7 +1650,7 @@ end $$;
 create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
                                                _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
-               created_at timestamptz, job_id text, payload text, affinity text, token integer)
+               created_at timestamptz, job_id text, payload text, place integer, affinity text, token integer)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -1423,7 +1662,12 @@ declare
     _crashes smallint[] := '{}';
     _of integer[] := '{}';
     _candidate record;
+    _admitted record;
+    _missed boolean;
 begin
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+        return;  -- As in sync_job_take.
+    end if;
     if not exists (select from sync_job_gated) then
         return;
     end if;
@@ -1433,17 +1677,28 @@ begin
         from sync_grant g cross join lateral unnest(g.tokens) t(range)
         where g.node = _node and g.incarnation = _incarnation;
     end if;
-    for _candidate in
-        select c.* from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from) c order by c.priority desc, c.id
-    loop
-        exit when cardinality(_ids) >= _want;
-        continue when _candidate.crashes > 0 and not _suspects;
-        continue when not sync_job_admit(_candidate.id);
-        _ids := _ids || _candidate.id;
-        _attempts := _attempts || (_candidate.attempts + 1)::smallint;
-        _crashes := _crashes || _candidate.crashes;
-        _of := _of || _candidate.token;
-        _suspects := _suspects and _candidate.crashes = 0;
+    _want := least(_want, 500);
+    -- Where others had candidates in hand that looked free, there may be more behind them: look again.
+    for _look in 1 .. 3 loop
+        _missed := false;
+        for _candidate in
+            select distinct on (c.priority, c.id) c.*
+            from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from, _suspects) c
+            order by c.priority desc, c.id
+        loop
+            exit when cardinality(_ids) >= _want;
+            select * into _admitted from sync_job_admit(_candidate.id, _suspects);
+            if _admitted.is_mine then
+                _ids := _ids || _candidate.id;
+                _attempts := _attempts || (_admitted.attempts + 1)::smallint;
+                _crashes := _crashes || _admitted.crashes;
+                _of := _of || _candidate.token;
+                _suspects := _suspects and _admitted.crashes = 0;
+            elsif _admitted.is_mine is null then
+                _missed := true;
+            end if;
+        end loop;
+        exit when cardinality(_ids) >= _want or not _missed;
     end loop;
     if _ids = '{}' then
         return;
@@ -1453,7 +1708,7 @@ begin
     returning sync_job_lease.epoch into _epoch;
     return query
         select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
-               b.affinity, t.token
+               t.place::integer, b.affinity, t.token
         from unnest(_ids, _attempts, _crashes, _of) with ordinality t(id, attempts, crashes, token, place)
         join sync_job_body b on b.id = t.id
         order by t.place;
@@ -1472,10 +1727,14 @@ begin
         where r.ctid = any (array(
             select n.ctid from unnest(_limited) l(lane)
             cross join lateral (
-                select w.ctid from sync_job_ready w where w.lane = l.lane limit 1000 for update skip locked) n))
+                select w.ctid from sync_job_ready w where w.lane = l.lane
+                order by w.priority desc, w.id limit 1000 for update skip locked) n))
         returning r.id, r.lane, r.priority, r.attempts, r.crashes)
     insert into sync_job_gated (id, lane, priority, attempts, crashes)
     select s.id, s.lane, s.priority, s.attempts, s.crashes from sent s;
+    if found then
+        perform pg_notify('sync_job', '');  -- Who looked at the gate before did not see them there.
+    end if;
     return array(select l.lane from unnest(_lanes) l(lane) where l.lane <> all (_limited));
 end $$;
 

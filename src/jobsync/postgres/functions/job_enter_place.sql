@@ -1,5 +1,5 @@
 -- Find a place within a limit for a job that is about to run; true if it has one. Never waits: where two ask for the same
--- place at one instant, one of them is refused and asks again later. The primary key holds the limit, whatever is read here.
+-- place at one instant, one of them is refused. The primary key holds the limit, whatever is read here.
 create or replace function sync_job_enter_place(_scope text, _name text, _most integer, _id bigint) returns boolean
 language plpgsql as $$
 declare
@@ -8,12 +8,20 @@ begin
     if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.id = _id) then
         return true;
     end if;
+    -- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
+    if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number > _most) then
+        return false;
+    end if;
     for _number in
-        select f.number from generate_series(1, _most) f(number)
+        select f.number
+        -- Enough to find a free one, and some more for others who look now; not all of a very high limit.
+        from generate_series(1, least(_most, 64 + (select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))) f(number)
         where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
     loop
         -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.
-        if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name))) then
+        if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name)))
+           -- Under the lock it is looked at again: taken and freed meanwhile, the place would have to be waited for.
+           and not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = _number) then
             insert into sync_job_place (scope, name, number, id) values (_scope, _name, _number, _id)
             on conflict (scope, name, number) do nothing;
             if found then

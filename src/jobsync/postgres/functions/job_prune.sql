@@ -1,4 +1,5 @@
--- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most.
+-- Delete jobs that ended longer ago than _days, at most _most; the count. Called until it gives less than _most. Null days:
+-- nothing is. It waits for nobody: what is being run again this instant is passed over.
 create or replace function sync_job_prune(_days double precision, _most integer, _now timestamptz default null) returns integer
 language plpgsql as $$
 declare
@@ -6,11 +7,12 @@ declare
 begin
     with gone as (
         delete from sync_job_end e
-        where e.id in (select o.id from sync_job_end o
-                       where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
-                       limit _most for update skip locked)
-          -- A batch under way lists it still: only the end says that it is over.
-          and not exists (select from sync_job_lease l where l.epoch = e.epoch)
+        where e.ctid = any (array(
+            select o.ctid from sync_job_end o
+            where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
+              -- A batch under way lists it still: only the end says that it is over.
+              and not exists (select from sync_job_lease l where l.epoch = o.epoch)
+            limit _most for update skip locked))
         returning e.id)
     select array_agg(g.id) into _gone from gone g;
     if _gone is null then

@@ -11,9 +11,13 @@ begin
         where r.ctid = any (array(
             select n.ctid from unnest(_limited) l(lane)
             cross join lateral (
-                select w.ctid from sync_job_ready w where w.lane = l.lane limit 1000 for update skip locked) n))
+                select w.ctid from sync_job_ready w where w.lane = l.lane
+                order by w.priority desc, w.id limit 1000 for update skip locked) n))
         returning r.id, r.lane, r.priority, r.attempts, r.crashes)
     insert into sync_job_gated (id, lane, priority, attempts, crashes)
     select s.id, s.lane, s.priority, s.attempts, s.crashes from sent s;
+    if found then
+        perform pg_notify('sync_job', '');  -- Who looked at the gate before did not see them there.
+    end if;
     return array(select l.lane from unnest(_lanes) l(lane) where l.lane <> all (_limited));
 end $$;
