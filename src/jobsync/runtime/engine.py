@@ -43,6 +43,7 @@ class Hooks:
     drain: Callable[[m.Drain], None]
     report: Callable[[m.Fact], None]
     ended: Callable[[], None]
+    hear_jobs: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -216,9 +217,12 @@ class Engine:
                 self._finish()
 
     def _publish(self, standing: m.Standing) -> None:
+        begins_to_hear = standing.hears_jobs and not self.standing.hears_jobs
         self.standing = standing
         with self._changed:
             self._changed.notify_all()
+        if begins_to_hear:
+            self._hooks.hear_jobs()  # Of what came before nobody was notified.
 
     def _finish(self) -> None:
         lost = self.standing.holding.tokens
@@ -313,6 +317,9 @@ class Engine:
             self._abandon(asked)
             return
         for channel, payload in session.notifications():
+            if channel == f"{self._protocol.prefix}job":
+                self._hooks.hear_jobs()
+                continue
             hint = m.Channel.PLAN if channel.endswith("plan") else m.Channel.FREE
             self._step(m.Notified(now(), hint, payload))
 

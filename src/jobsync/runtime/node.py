@@ -26,6 +26,7 @@ from jobsync.runtime.callbacks import Callbacks
 from jobsync.runtime.clock import PACE, boot_sec
 from jobsync.runtime.engine import Engine, Hooks
 from jobsync.runtime.hands import InHand, Latch
+from jobsync.runtime.job_hearers import JobHearers
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.place import Doorway
 
@@ -40,11 +41,16 @@ _boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Node:
-    """A member of the fleet, from `enter` to `leave`."""
+    """A member of the fleet, from `join` to `leave`.
 
-    def __init__(self, name: str, settings: Settings, *, environment: str | None) -> None:
+    One that takes no tokens (a queue worker) is watched and fenced like any other, watches others and may lead; it is
+    dealt none, nobody who waits for `minimum_nodes` counts it, and it waits for nobody itself.
+    """
+
+    def __init__(self, name: str, settings: Settings, *, environment: str | None, takes_tokens: bool = True) -> None:
         self.name = name
         self.settings = settings
+        self.takes_tokens = takes_tokens
         self.hands = InHand()
         self.callbacks = Callbacks(name)
         self._doorway = Doorway(settings)
@@ -52,14 +58,15 @@ class Node:
         self.transactions: Pool = self._doorway.transaction_pool()
         self.ledgers: list[Ledger] = []
         self.on_end: list[Callable[[], None]] = []
+        self._job_hearers = JobHearers()
         self._timing = Timing.of(settings, session_lease_sec=None)
         own = self._doorway.session_place()
         protocol = Protocol(settings.prefix, host=platform.node(), pid=os.getpid(), environment=environment)
         self.engine = Engine(
-            Member(name, settings),
+            Member(name, settings, takes_tokens=takes_tokens),
             protocol,
             session_conninfo(own.conninfo),
-            hooks=Hooks(self.callbacks.tell, self._drain, self._report, self._ended),
+            hooks=Hooks(self.callbacks.tell, self._drain, self._report, self._ended, self._job_hearers.tell),
             unavailable=own.unavailable,
         )
 
@@ -79,9 +86,13 @@ class Node:
     def wait_until_in(self, *, wait_sec: float | None, stop: threading.Event) -> None:
         """Wait until enough nodes are live and this one has its first tokens, or gets none.
 
-        `stop` ends the wait without an error. Raises what keeps the node out (NodeNameInUse, ConfigMismatch,
-        DatabaseUnavailable), or EnterTimeout: leaving is then up to the caller.
+        One that takes no tokens waits only until it is live. `stop` ends the wait without an error. Raises what keeps
+        the node out (NodeNameInUse, ConfigMismatch, DatabaseUnavailable), or EnterTimeout: leaving is then up to the
+        caller.
         """
+        if not self.takes_tokens:
+            self._wait_until_live(stop)
+            return
         began_sec = boot_sec()
         limit_sec = self.settings.token_distribution_timeout_sec
         if wait_sec is not None:
@@ -99,6 +110,17 @@ class Node:
         if not settled:
             live, waited_sec = self.engine.standing.live, boot_sec() - began_sec
             raise EnterTimeout(self._why_not_ready(live, waited_sec, enough=enough))
+
+    def _wait_until_live(self, stop: threading.Event) -> None:
+        limit_sec = self.settings.token_distribution_timeout_sec
+        live = self._wait_for(lambda standing: standing.settled, limit_sec, stop)
+        if self.engine.error is not None:
+            raise self.engine.error
+        if not live:
+            raise EnterTimeout(
+                f"node {self.name!r} was not let into the fleet within {limit_sec:g} s: look at its log, and whether a "
+                f"session holds locks on the tables {self.settings.prefix}*"
+            )
 
     def _why_not_ready(self, live: int, waited_sec: float, *, enough: bool) -> str:
         if not enough:
@@ -136,6 +158,27 @@ class Node:
             self.transactions.close()
             self.pool.close()
             self._doorway.release()
+
+    # --- jobs of the queue ---------------------------------------------------------------------
+
+    def listen_for_jobs(self, heard: Callable[[], None]) -> None:
+        """Have a function called whenever jobs may have become free; before or after `join`.
+
+        It is called on the engine's thread and must return at once. It is also called whenever `hears_jobs` turns true,
+        as after a break of the session, since something may have been missed. Behind a pooler it is never called.
+        """
+        self._job_hearers.add(heard)
+        self.engine.post(lambda at: m.JobsWanted(at, bool(self._job_hearers)))
+
+    def unlisten_for_jobs(self, heard: Callable[[], None]) -> None:
+        """Have a function called no more; with the last one the session ceases to listen."""
+        self._job_hearers.remove(heard)
+        self.engine.post(lambda at: m.JobsWanted(at, bool(self._job_hearers)))
+
+    @property
+    def hears_jobs(self) -> bool:
+        """Whether a session is bound and notified of jobs; False while it is broken, and behind a pooler."""
+        return self.engine.standing.hears_jobs
 
     # --- answering -----------------------------------------------------------------------------
 
