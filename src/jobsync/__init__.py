@@ -15,6 +15,7 @@ from jobsync.api.claim import Claim
 from jobsync.api.compat import config
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.job import Job
+from jobsync.api.job_queue import JobQueue
 from jobsync.api.status import JobStatus
 from jobsync.core.errors import (
     AlreadyDone,
@@ -30,12 +31,15 @@ from jobsync.core.errors import (
     JobStopped,
     JobsyncError,
     LeaderTimeout,
+    LeaseLost,
     NodeNameInUse,
     NotRunning,
     OwnershipLost,
     SchemaError,
     TransactionLost,
 )
+from jobsync.core.queue.new_job import NewJob
+from jobsync.core.queue.stored import ActiveLease, AttemptError, StoredJob, UnknownKind
 from jobsync.core.settings import recommended_tokens
 from jobsync.core.tasks import Task
 from jobsync.core.tokens import TokenSet
@@ -43,9 +47,11 @@ from jobsync.runtime.callbacks import RebalanceEvent
 from jobsync.runtime.leadership import Lead
 
 __all__ = [
+    "ActiveLease",
     "AlreadyDone",
     "AsyncJob",
     "AsyncLead",
+    "AttemptError",
     "Claim",
     "ConfigMismatch",
     "ConnectionsLent",
@@ -58,19 +64,24 @@ __all__ = [
     "InvalidSettings",
     "InvalidTaskId",
     "Job",
+    "JobQueue",
     "JobStatus",
     "JobStopped",
     "JobsyncError",
     "Lead",
     "LeaderTimeout",
+    "LeaseLost",
+    "NewJob",
     "NodeNameInUse",
     "NotRunning",
     "OwnershipLost",
     "RebalanceEvent",
     "SchemaError",
+    "StoredJob",
     "Task",
     "TokenSet",
     "TransactionLost",
+    "UnknownKind",
     "config",
     "recommended_tokens",
 ]

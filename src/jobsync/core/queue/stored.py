@@ -1,0 +1,84 @@
+"""Jobs as they stand in the database, for people and programs to look at."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+STATUSES: Final = ("pending", "processing", "retry", "done", "failed", "cancelled")
+"""Every status of a job. `retry` waits for a further attempt; the last three are ends."""
+
+UNFINISHED: Final = ("pending", "processing", "retry")
+ENDS: Final = ("done", "failed", "cancelled")
+RELEASES: Final = ("done", "failed", "retry", "pending")
+"""What `release_lease` can make of a running job."""
+
+MAX_CRASHES: Final = 3
+"""How many lost leases make a job `failed`, where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """One job as it was read: the row of the view `{appname}job`.
+
+    `attempts` counts those begun, `crashes` those among them whose lease was lost. `attempt` is the number by which
+    the running attempt, or the one that ended the job, is told from every other. `locked_by` and `locked_until` say
+    who works on it, and until when that is certain. `updated_at` is the latest instant that the tables know of.
+    """
+
+    id: int
+    job_id: str | None
+    queue: str
+    kind: str
+    payload: Any
+    status: str
+    priority: int
+    progress: int
+    progress_message: str | None
+    attempts: int
+    crashes: int
+    max_attempts: int
+    locked_by: str | None
+    locked_until: datetime | None
+    run_at: datetime
+    last_error: str | None
+    result: Any
+    affinity: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    attempt: int | None
+    limit_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLease:
+    """A job that a worker has taken: it runs there, or was fetched ahead and is about to."""
+
+    id: int
+    kind: str
+    worker_id: str
+    locked_until: datetime
+    attempt: int
+    attempts: int
+    progress: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """The evidence of one attempt that failed (`error` is its traceback) or crashed (its lease was lost)."""
+
+    attempts: int
+    worker_id: str
+    at: datetime
+    crashed: bool
+    error: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKind:
+    """A kind with jobs that wait in a queue, and that no live worker of this queue knows."""
+
+    queue: str
+    kind: str
+    waiting: int

@@ -1,0 +1,127 @@
+"""A pool on which a queue's talks are carried out, each statement by itself or a whole talk in one transaction.
+
+What goes wrong is told in jobsync's words: DatabaseUnavailable where the server cannot be reached, ConnectionsLent
+where every connection is at work, JobsyncError for the rest, with the driver's error as its cause.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+
+from jobsync.core.errors import ConnectionsLent, JobsyncError
+from jobsync.postgres.async_pool import AsyncPool
+from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, is_away
+from jobsync.postgres.reception import Place
+from jobsync.postgres.statement import Row, Statement
+from jobsync.postgres.talk import Apart, Copy, Step, Talk, converse, converse_async, say, say_async
+
+R = TypeVar("R")
+
+SIZE = 8
+APART_SIZE = 2  # They wait for nobody who holds a connection of the other pool, so that nobody waits in a ring.
+WAIT_SEC = 10.0
+TRY_AGAIN = {"40P01", "40001"}  # Met another in a deadlock, or in a serializable transaction, which undid it.
+
+
+class QueuePool:
+    """The synchronous side; safe for many threads."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._pool = _pool(place, SIZE)
+        self._apart = _pool(place, APART_SIZE)
+
+    def do(self, talk: Talk[R]) -> R:
+        """Carry a talk out, each statement of which commits by itself."""
+        return converse(talk, lambda step: self._run(self._pool, _work_of(step)))
+
+    def do_as_one(self, talk: Talk[R]) -> R:
+        """Carry a talk out in one transaction."""
+        with told(self._place), self._pool.connection() as conn, conn.transaction():
+            return converse(talk, lambda step: self.apart(step.work) if isinstance(step, Apart) else say(conn, step))
+
+    def apart(self, work: Statement) -> list[Row]:
+        """Execute one statement while a talk of this pool holds a connection."""
+        return self._run(self._apart, work)
+
+    def _run(self, pool: Pool, work: Statement | Copy) -> list[Row]:
+        for left in range(DEADLOCK_TRIES - 1, -1, -1):
+            with told(self._place), pool.connection() as conn:
+                try:
+                    return say(conn, work)
+                except psycopg.Error as error:
+                    if not (left and error.sqlstate in TRY_AGAIN):
+                        raise
+        raise AssertionError("the last try returns or raises")
+
+    def close(self) -> None:
+        """Close all connections; those that are lent close when they come back."""
+        self._pool.close()
+        self._apart.close()
+
+
+class AsyncQueuePool:
+    """The asynchronous side; for one event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._pool = AsyncPool(_pool(place, SIZE).terms)
+        self._apart = AsyncPool(_pool(place, APART_SIZE).terms)
+
+    async def do(self, talk: Talk[R]) -> R:
+        """Carry a talk out, each statement of which commits by itself."""
+        return await converse_async(talk, lambda step: self._run(self._pool, _work_of(step)))
+
+    async def do_as_one(self, talk: Talk[R]) -> R:
+        """Carry a talk out in one transaction."""
+        with told(self._place):
+            async with self._pool.connection() as conn, conn.transaction():
+                return await converse_async(
+                    talk, lambda step: self.apart(step.work) if isinstance(step, Apart) else say_async(conn, step)
+                )
+
+    async def apart(self, work: Statement) -> list[Row]:
+        """Execute one statement while a talk of this pool holds a connection."""
+        return await self._run(self._apart, work)
+
+    async def _run(self, pool: AsyncPool, work: Statement | Copy) -> list[Row]:
+        for left in range(DEADLOCK_TRIES - 1, -1, -1):
+            with told(self._place):
+                async with pool.connection() as conn:
+                    try:
+                        return await say_async(conn, work)
+                    except psycopg.Error as error:
+                        if not (left and error.sqlstate in TRY_AGAIN):
+                            raise
+        raise AssertionError("the last try returns or raises")
+
+    async def close(self) -> None:
+        """Close all connections; those that are lent close when they come back."""
+        await self._pool.close()
+        await self._apart.close()
+
+
+def _work_of(step: Step) -> Statement | Copy:
+    return step.work if isinstance(step, Apart) else step
+
+
+def _pool(place: Place, size: int) -> Pool:
+    return Pool(place.conninfo, size=size, wait_sec=WAIT_SEC, unavailable=place.unavailable)
+
+
+@contextmanager
+def told(place: Place) -> Iterator[None]:
+    """Tell in jobsync's words what goes wrong within."""
+    try:
+        yield
+    except ConnectionsLent as error:
+        raise ConnectionsLent(
+            f"all connections of this queue (at most {SIZE}) are at work, and none came back within {WAIT_SEC:g} s: "
+            "enqueue many jobs by one enqueue_many, or look for locks on the tables"
+        ) from error
+    except psycopg.Error as error:
+        if is_away(error):
+            raise place.unavailable(str(error).strip()) from error
+        raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error

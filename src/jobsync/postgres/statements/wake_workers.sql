@@ -1,0 +1,2 @@
+-- Tell idle workers, when this commits, that there is something to do.
+select pg_notify('sync_job', '')
