@@ -198,12 +198,13 @@ create table sync_job_body (
     id           bigint primary key default nextval('sync_job_number'),
     lane         integer  not null,                      -- of sync_job_lane; a foreign key would cost a fifth of the speed
     priority     integer  not null default 0,            -- higher first
-    max_attempts integer  not null default 3 check (max_attempts > 0),
+    max_attempts integer  not null default 3 check (max_attempts between 1 and 32000),  -- attempts are counted in smallints
     created_at   timestamptz not null default clock_timestamp(),
     run_at       timestamptz,                            -- as asked at first; null: at once
-    job_id       text collate "C",                       -- the caller's own key: one job for as long as this row stands
-    affinity     text collate "C",
-    limit_key    text collate "C",
+    -- What is too long for an index is refused here, and not by whoever moves the job later.
+    job_id       text collate "C" check (octet_length(job_id) <= 2000),  -- the caller's own key: one job while this row stands
+    affinity     text collate "C" check (octet_length(affinity) <= 2000),
+    limit_key    text collate "C" check (octet_length(limit_key) <= 2000),
     payload      jsonb    not null
 );
 create unique index sync_job_body_job_id on sync_job_body (job_id) where job_id is not null;
@@ -227,7 +228,9 @@ create table sync_job_gated (
     affinity  text collate "C",
     limit_key text collate "C"
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null;
+create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null and crashes = 0;
+create index sync_job_gated_suspect on sync_job_gated (lane, priority desc, id) where affinity is null and crashes > 0;
+create index sync_job_gated_key on sync_job_gated (lane, limit_key, priority desc, id) where affinity is null and limit_key is not null;
 create index sync_job_gated_line on sync_job_gated (affinity, id) where affinity is not null;
 create index sync_job_gated_token on sync_job_gated (token, affinity) where affinity is not null;
 
@@ -295,14 +298,14 @@ create table sync_job_limit (
 );
 
 -- Who runs within a limit: a place, by number. The primary key is the limit: no count is trusted.
---   affinity has one place a key; a job that is in back-off, or crashed, keeps it
+--   affinity has one place a key; a job whose attempt was charged (it is in back-off, or crashed) keeps it
 create table sync_job_place (
     scope  text    collate "C" not null,                 -- 'affinity', 'kind' or 'key'
     name   text    collate "C" not null,                 -- the affinity; the kind; the kind, a tab and the limit_key
     number integer not null,
     id     bigint  not null,
     primary key (scope, name, number)
-);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 create index sync_job_place_id on sync_job_place (id);
 
 -- Queues that are paused; a queue without a row runs.
@@ -764,7 +767,10 @@ end $$;
 create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer,
                                                _suspects boolean)
 returns table (id bigint, priority integer, token integer)
-language sql stable as $$
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+    return query
     with recursive open as materialized (
         select n.lane, n.kind, m.per_key
         from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
@@ -843,8 +849,8 @@ language sql stable as $$
                        where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
        and (n.per_key is null or head.limit_key is null
             or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
-     limit _most)
-$$;
+     limit _most);
+end $$;
 
 -- What people do to sync_job by hand:
 --   INSERT            enqueues: kind and payload, and what else is given of queue, priority, run_at, max_attempts, job_id,
@@ -853,7 +859,8 @@ $$;
 --                     to cancelled: as sync_job_cancel; to failed: it waits or runs no more
 --   UPDATE of         priority, run_at, max_attempts, payload, of a job that waits
 --   DELETE            forgets a job that does not run
--- Anything else is refused, so that nothing seems to be changed and is not.
+-- Anything else is refused, so that nothing seems to be changed and is not. A job that was taken, or ended, since the
+-- statement looked is passed over, and not counted: as PostgreSQL passes over a row that fits the condition no more.
 create or replace function sync_job_change() returns trigger
 language plpgsql as $$
 declare
@@ -863,6 +870,10 @@ begin
     if tg_op = 'INSERT' then
         if new.kind is null or new.payload is null then
             raise exception 'a job needs a kind and a payload' using errcode = '23502';
+        end if;
+        if coalesce(new.status, 'pending') <> 'pending' or new.locked_by is not null or new.result is not null
+           or coalesce(new.attempts, 0) <> 0 or coalesce(new.progress, 0) <> 0 then
+            raise exception 'a job begins as pending, with no attempt, worker, progress or result' using errcode = '0A000';
         end if;
         select e.id into new.id
         from sync_job_enqueue(array[sync_job_lane_of(coalesce(new.queue, 'default'), new.kind)], array[coalesce(new.priority, 0)],
@@ -874,32 +885,35 @@ begin
         if old.status = 'processing' then
             raise exception 'job % is running: cancel it first', old.id using errcode = '55006';
         end if;
-        perform sync_job_leave_waiting(array[old.id]);
-        perform sync_job_leave_places(array[old.id], false);
-        delete from sync_job_end e where e.id = old.id;
-        delete from sync_job_body b where b.id = old.id;
-        delete from sync_job_error e where e.id = old.id;
-        delete from sync_job_progress p where p.id = old.id;
-        return old;
+        if sync_job_forget(old.id) then
+            return old;
+        end if;
+        return null;
     end if;
     if (new.id, new.queue, new.kind, new.job_id, new.affinity, new.limit_key, new.created_at, new.attempts, new.crashes, new.attempt,
         new.result, new.progress, new.progress_message)
        is distinct from (old.id, old.queue, old.kind, old.job_id, old.affinity, old.limit_key, old.created_at, old.attempts, old.crashes,
-        old.attempt, old.result, old.progress, old.progress_message) then
+        old.attempt, old.result, old.progress, old.progress_message)
+       -- With a new status these follow by themselves, whatever a statement says.
+       or new.status = old.status and (new.locked_by, new.locked_until, new.last_error, new.updated_at, new.finished_at)
+          is distinct from (old.locked_by, old.locked_until, old.last_error, old.updated_at, old.finished_at) then
         raise exception 'of a job, only status, priority, run_at, max_attempts and payload can be changed by hand'
             using errcode = '0A000';
     end if;
-    if new.status <> old.status then
-        perform sync_job_change_status(old.id, old.status, new.status, new.last_error);
+    if new.status <> old.status and not sync_job_change_status(old.id, old.status, new.status, new.last_error) then
+        return null;
     end if;
-    if (new.priority, new.max_attempts, new.payload) is distinct from (old.priority, old.max_attempts, old.payload)
-       or new.run_at is distinct from old.run_at then
+    if (new.priority, new.max_attempts, new.payload, new.run_at)
+       is distinct from (old.priority, old.max_attempts, old.payload, old.run_at) then
         if new.status not in ('pending', 'retry') then
             raise exception 'job % does not wait (it is %): only what waits can be changed', old.id, new.status using errcode = '55006';
         end if;
         select w.attempts, w.crashes into _attempts, _crashes from sync_job_leave_waiting(array[old.id]) w;
         if not found then
-            raise exception 'job % was taken this instant: look again', old.id using errcode = '55006';
+            if new.status <> old.status then
+                raise exception 'job % was taken this instant: look again', old.id using errcode = '55006';
+            end if;
+            return null;
         end if;
         update sync_job_body b set priority = new.priority, max_attempts = new.max_attempts, payload = new.payload where b.id = old.id;
         perform sync_job_wait(array[old.id], array[_attempts], array[_crashes], new.run_at);
@@ -911,38 +925,41 @@ end $$;
 create or replace trigger sync_job_changed instead of insert or update or delete on sync_job
 for each row execute function sync_job_change();
 
--- The hand of an operator on one job's status.
-create or replace function sync_job_change_status(_id bigint, _from text, _to text, _error text) returns void
+-- The hand of an operator on one job's status. False: it is not what it was any more.
+create or replace function sync_job_change_status(_id bigint, _from text, _to text, _error text) returns boolean
 language plpgsql as $$
 declare
     lease sync_job_lease;
-    _place integer;
 begin
     if _to not in ('pending', 'retry', 'failed', 'cancelled') then
         raise exception 'the status of a job can be set to pending, retry, failed or cancelled by hand, not to %', _to
             using errcode = '22023';
     end if;
-    if _from = 'processing' then
-        select * into lease from sync_job_lease l where l.ids @> array[_id] for update;
-        _place := array_position(lease.ids, _id);
-        if _place is null or not sync_job_end_attempt(
-            lease.epoch, _place, _id, case when _to = 'retry' then 'pending' else _to end, null,
-            case when _to = 'failed' then coalesce(_error, 'failed by hand') end, null) then
-            raise exception 'job % has just ended: look again', _id using errcode = '55006';
-        end if;
-        perform pg_notify('sync_job', 'cancelled');
-    elsif _to in ('pending', 'retry') then
-        perform sync_job_retry(array[_id]);
-    elsif _from in ('pending', 'retry') then
-        perform sync_job_cancel(array[_id]);
-        if _to = 'failed' then
-            update sync_job_end e set status = 'failed' where e.id = _id;
-            insert into sync_job_error (id, attempt, epoch, worker, crashed, error)
-            values (_id, 0, 0, current_user, false, coalesce(_error, 'failed by hand'));
-        end if;
-    else
+    if _from not in ('pending', 'retry', 'processing') and _to not in ('pending', 'retry') then
         raise exception 'job % has ended (%): set it to pending or retry to run it again', _id, _from using errcode = '55006';
     end if;
+    if _from <> 'processing' and _to in ('pending', 'retry') then
+        return exists (select from sync_job_retry(array[_id]));
+    end if;
+    if _from = 'processing' then
+        select l.* into lease from sync_job_lease l where l.ids @> array[_id] for update;
+        if not found or not sync_job_end_attempt(
+            lease.epoch, array_position(lease.ids, _id), _id, case when _to = 'retry' then 'pending' else _to end, null,
+            case when _to = 'failed' then coalesce(_error, 'failed by hand') end, null) then
+            return false;
+        end if;
+        perform pg_notify('sync_job', 'cancelled');
+        return true;
+    end if;
+    if not exists (select from sync_job_cancel(array[_id])) then
+        return false;
+    end if;
+    if _to = 'failed' then
+        update sync_job_end e set status = 'failed' where e.id = _id;
+        insert into sync_job_error (id, attempt, epoch, worker, crashed, error)
+        values (_id, 0, 0, current_user, false, coalesce(_error, 'failed by hand'));
+    end if;
+    return true;
 end $$;
 
 -- Delete those of these leases under which nothing is left to run; the caller has locked them. What a worker takes for the
@@ -1112,7 +1129,8 @@ begin
     for _number in
         select f.number
         -- Enough to find a free one, and some more for others who look now; not all of a very high limit.
-        from generate_series(1, least(_most, 64 + (select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))) f(number)
+        from generate_series(1, least(_most, 64 + (
+            select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))::integer) f(number)
         where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
     loop
         -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.
@@ -1165,13 +1183,43 @@ begin
     return _id;
 end $$;
 
+-- Forget a job that does not run: every trace of it goes. False: it runs, or is not there any more.
+create or replace function sync_job_forget(_id bigint) returns boolean
+language plpgsql as $$
+declare
+    _epoch bigint;
+    _waited boolean;
+    _ended boolean;
+begin
+    -- A batch under way may still list it: without its end it would seem to run there.
+    select l.epoch into _epoch from sync_job_lease l
+    where l.epoch = (select e.epoch from sync_job_end e where e.id = _id) for update;
+    perform sync_job_leave_waiting(array[_id]);
+    _waited := found;
+    delete from sync_job_end e
+    where e.id = _id and (e.epoch = _epoch or not exists (select from sync_job_lease l where l.epoch = e.epoch));
+    _ended := found;
+    if not _waited and not _ended then
+        return false;
+    end if;
+    perform sync_job_strike_out(array[_epoch], array[_id]);
+    perform sync_job_leave_places(array[_id], false);
+    delete from sync_job_body b where b.id = _id;
+    delete from sync_job_error e where e.id = _id;
+    delete from sync_job_progress p where p.id = _id;
+    -- Who stood behind it in an affinity's line may run now.
+    perform pg_notify('sync_job', '');
+    return true;
+end $$;
+
 -- Whether one more may run within a limit. It promises nothing: the primary key of the places decides (sync_job_enter_place).
 -- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
 create or replace function sync_job_has_room(_scope text, _name text, _most integer) returns boolean
-language sql stable as $$
-    select count(*) < _most and coalesce(max(p.number), 0) <= _most
-    from sync_job_place p where p.scope = _scope and p.name = _name
-$$;
+language plpgsql stable as $$
+begin
+    return (select count(*) < _most and coalesce(max(p.number), 0) <= _most
+            from sync_job_place p where p.scope = _scope and p.name = _name);
+end $$;
 
 -- Whether a job is taken one by one. (A kind's limit is looked up where jobs are taken: it may come after the job.)
 create or replace function sync_job_is_gated(_body sync_job_body, _attempts integer, _crashes integer) returns boolean
@@ -2028,6 +2076,9 @@ begin
         -- Nobody is left who believes in the old numbers (fencing took every grant), so the new ones are taken.
         delete from sync_target;
         update sync_lock l set token_id = sync_token_of(l.task_id, _hash_function, _total_tokens);
+        -- Who reads the old numbers now and puts a job to the gate with them would be missed: it is waited for.
+        lock table sync_job_gated in share row exclusive mode;
+        update sync_job_gated g set token = sync_token_of(g.affinity, _hash_function, _total_tokens) where g.affinity is not null;
         update sync_meta m set total_tokens = _total_tokens, hash_function = _hash_function;
     end if;
     select r.generation, r.quarantined into sync_register.generation, sync_register.quarantined

@@ -1,43 +1,90 @@
--- Jobs at the gate that might run: of each line (affinity) within these tokens the first, and of the rest the best; each at
--- most _most. It locks nothing and promises nothing; sync_job_admit decides.
-create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer)
-returns table (id bigint, lane integer, priority integer, attempts smallint, crashes smallint, token integer)
-language sql stable as $$
-    (select g.id, g.lane, g.priority, g.attempts, g.crashes, g.token
-     from unnest(_lanes) n(lane)
+-- Jobs at the gate that might run, where their limits have room: the best of all, the best of each limited key, and of each
+-- line (affinity) within these tokens the first; of each sort at most _most. It locks nothing and promises nothing;
+-- sync_job_admit decides. What has crashed is looked for only if _suspects.
+create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer,
+                                               _suspects boolean)
+returns table (id bigint, priority integer, token integer)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+    return query
+    with recursive open as materialized (
+        select n.lane, n.kind, m.per_key
+        from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
+        where n.lane = any (_lanes) and (m.at_once is null or sync_job_has_room('kind', n.kind, m.at_once))),
+    -- Loose walks over an index: one step a key or line, however many jobs wait in it.
+    key(lane, limit_key) as (
+        select first.lane, first.limit_key
+        from open n
+        cross join lateral (
+            select w.lane, w.limit_key from sync_job_gated w
+            where w.lane = n.lane and w.affinity is null and w.limit_key is not null
+            order by w.limit_key limit 1) first
+        where n.per_key is not null
+        union all
+        select next.lane, next.limit_key
+        from key
+        cross join lateral (
+            select w.lane, w.limit_key from sync_job_gated w
+            where w.lane = key.lane and w.affinity is null and w.limit_key is not null and w.limit_key > key.limit_key
+            order by w.limit_key limit 1) next),
+    line(token, affinity) as (
+        select first.token, first.affinity
+        from (select a.part * r.part as part
+              from unnest(_tokens) r(part)
+              cross join (values (int4range(_from, null)), (int4range(null, _from))) a(part)
+              where not isempty(a.part * r.part)) span
+        cross join lateral (
+            select w.token, w.affinity from sync_job_gated w
+            where w.affinity is not null
+              and (lower(span.part) is null or w.token >= lower(span.part))
+              and (upper(span.part) is null or w.token < upper(span.part))
+            order by w.token, w.affinity limit 1) first
+        union
+        select next.token, next.affinity
+        from line
+        cross join lateral (
+            select w.token, w.affinity from sync_job_gated w
+            where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
+            order by w.token, w.affinity limit 1) next
+        where next.token <@ _tokens)
+    (select g.id, g.priority, g.token
+     from open n
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null
+         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes = 0
          order by w.priority desc, w.id limit _most) g
      order by g.priority desc, g.id
      limit _most)
     union all
-    -- A loose walk over the index: one step a line, however many jobs wait in it.
-    (with recursive line(token, affinity) as (
-         select first.token, first.affinity
-         from (select a.part * r.part as part
-               from unnest(_tokens) r(part)
-               cross join (values (int4range(_from, null)), (int4range(null, _from))) a(part)
-               where not isempty(a.part * r.part)) span
-         cross join lateral (
-             select w.token, w.affinity from sync_job_gated w
-             where w.affinity is not null
-               and (lower(span.part) is null or w.token >= lower(span.part))
-               and (upper(span.part) is null or w.token < upper(span.part))
-             order by w.token, w.affinity limit 1) first
-         union
-         select next.token, next.affinity
-         from line
-         cross join lateral (
-             select w.token, w.affinity from sync_job_gated w
-             where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
-             order by w.token, w.affinity limit 1) next
-         where next.token <@ _tokens)
-     select head.id, head.lane, head.priority, head.attempts, head.crashes, head.token
+    (select g.id, g.priority, g.token
+     from open n
+     cross join lateral (
+         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes > 0
+         order by w.priority desc, w.id limit _most) g
+     where _suspects
+     order by g.priority desc, g.id
+     limit _most)
+    union all
+    (select g.id, g.priority, g.token
+     from key
+     join open n on n.lane = key.lane
+     cross join lateral (
+         select * from sync_job_gated w
+         where w.lane = key.lane and w.affinity is null and w.limit_key is not null and w.limit_key = key.limit_key
+           and (w.crashes = 0 or _suspects)
+         order by w.priority desc, w.id limit least(n.per_key, _most)) g
+     where sync_job_has_room('key', sync_job_key_name(n.kind, key.limit_key), n.per_key)
+     limit _most)
+    union all
+    (select head.id, head.priority, head.token
      from line
      cross join lateral (
          select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
-     where head.lane = any (_lanes)
+     join open n on n.lane = head.lane
+     where (head.crashes = 0 or _suspects)
        and not exists (select from sync_job_place p
                        where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
-     limit _most)
-$$;
+       and (n.per_key is null or head.limit_key is null
+            or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
+     limit _most);
+end $$;

@@ -10,7 +10,7 @@ declare
     _written bigint;
 begin
     -- The lock settles who is first: this, or the sweep that gives the lease's jobs to others.
-    perform from sync_job_lease l where l.epoch = any (_epochs) order by l.epoch for update;
+    perform from sync_job_lease l where l.epoch = any (_epochs || _over) order by l.epoch for update;
     insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
     select d.id, d.epoch, l.taken_at, _at, l.attempts[d.place], l.crashes[d.place], 'done', d.result
     from unnest(_epochs, _places, _ids, _results) d(epoch, place, id, result)
@@ -18,7 +18,15 @@ begin
     where l.ids[d.place] = d.id
     on conflict (id) do nothing;
     get diagnostics _written = row_count;
-    delete from sync_job_lease l where l.epoch = any (_over);
+    if exists (select from sync_job_place) then
+        -- Of the accepted alone: a refused one may run elsewhere, in the place that it has there.
+        perform sync_job_leave_places(array(
+            select d.id from unnest(_epochs, _ids) d(epoch, id)
+            join sync_job_end e on e.id = d.id and e.epoch = d.epoch and e.status = 'done'), false);
+    end if;
+    if cardinality(_over) > 0 then
+        perform sync_job_close_leases(_over);
+    end if;
     if _written < cardinality(_ids) then
         return query
             select d.id from unnest(_epochs, _ids) d(epoch, id)

@@ -15,7 +15,8 @@ begin
         raise exception 'a job ends as retry, failed, pending, cancelled or done, not as %', coalesce(_outcome, 'null');
     end if;
     select * into lease from sync_job_lease l where l.epoch = _epoch for update;
-    if not found or lease.ids[_place] is distinct from _id or exists (select from sync_job_end e where e.id = _id) then
+    if not found or lease.ids[_place] is distinct from _id or _id = 0
+       or exists (select from sync_job_end e where e.id = _id) then
         return false;
     end if;
     if _error is not null then
@@ -31,10 +32,10 @@ begin
         insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status, result)
         values (_id, _epoch, lease.taken_at, _at, lease.attempts[_place], lease.crashes[_place], _outcome, _result);
     end if;
-    perform sync_job_leave_places(array[_id], _outcome in ('retry', 'pending'));
-    delete from sync_job_lease l
-    where l.epoch = _epoch
-      and not exists (select from unnest(l.ids) u(id) where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+    -- Given back before it ever failed, it stands in its line by its number alone, as before it was taken.
+    perform sync_job_leave_places(
+        array[_id], _outcome = 'retry' or _outcome = 'pending' and lease.attempts[_place] > 1);
+    perform sync_job_close_leases(array[_epoch]);
     if _outcome in ('retry', 'pending') then
         perform pg_notify('sync_job', '');
     end if;

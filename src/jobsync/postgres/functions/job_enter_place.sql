@@ -15,7 +15,8 @@ begin
     for _number in
         select f.number
         -- Enough to find a free one, and some more for others who look now; not all of a very high limit.
-        from generate_series(1, least(_most, 64 + (select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))) f(number)
+        from generate_series(1, least(_most, 64 + (
+            select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))::integer) f(number)
         where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
     loop
         -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.

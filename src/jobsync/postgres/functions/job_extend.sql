@@ -4,7 +4,11 @@ create or replace function sync_job_extend(_worker text, _incarnation bigint, _e
                                            _now timestamptz default null)
 returns table (epoch bigint, ids bigint[])
 language sql as $$
+    with mine as (
+        select l.epoch from sync_job_lease l
+        where l.epoch = any (_epochs) and l.worker = _worker and l.incarnation = _incarnation
+        order by l.epoch for update)
     update sync_job_lease l set locked_until = coalesce(_now, clock_timestamp()) + _lease_ms * interval '1 ms'
-    where l.epoch = any (_epochs) and l.worker = _worker and l.incarnation = _incarnation
+    from mine where l.epoch = mine.epoch
     returning l.epoch, l.ids
 $$;

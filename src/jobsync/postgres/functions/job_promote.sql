@@ -10,7 +10,8 @@ declare
 begin
     with due as (
         delete from sync_job_later l
-        where l.id in (select n.id from sync_job_later n where n.run_at <= _at order by n.run_at limit _most for update skip locked)
+        where l.id = any (array(
+            select n.id from sync_job_later n where n.run_at <= _at order by n.run_at limit _most for update skip locked))
         returning l.id, l.attempts, l.crashes)
     select array_agg(d.id), array_agg(d.attempts), array_agg(d.crashes) into _ids, _attempts, _crashes from due d;
     if _ids is not null then

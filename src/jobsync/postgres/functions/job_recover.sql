@@ -1,5 +1,6 @@
 -- Take back what lost its lease: the worker's node is fenced or gone, or the lease ran out. A crash is tried again at once,
--- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs.
+-- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs;
+-- a hundred leases at once at most, so it is called again until it gives 0.
 create or replace function sync_job_recover(_max_crashes integer, _now timestamptz default null) returns integer
 language plpgsql as $$
 declare
@@ -56,6 +57,9 @@ begin
     end if;
     -- Who died is no worker any more.
     delete from sync_job_worker w
-    where not exists (select from sync_node n where n.incarnation = w.incarnation and n.state <> 'fenced');
+    where w.ctid = any (array(
+        select d.ctid from sync_job_worker d
+        where not exists (select from sync_node n where n.incarnation = d.incarnation and n.state <> 'fenced')
+        for update skip locked));
     return _count;
 end $$;

@@ -4,7 +4,7 @@ create or replace function sync_job_set_progress(_epoch bigint, _place integer, 
 returns boolean
 language plpgsql as $$
 begin
-    perform from sync_job_lease l where l.epoch = _epoch and l.ids[_place] = _id for no key update;
+    perform from sync_job_lease l where l.epoch = _epoch and l.ids[_place] = _id and _id <> 0 for no key update;
     if not found or exists (select from sync_job_end e where e.id = _id) then
         return false;
     end if;

@@ -3,7 +3,7 @@
 create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
                                          _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
-               created_at timestamptz, job_id text, payload text)
+               created_at timestamptz, job_id text, payload text, place integer)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -18,6 +18,9 @@ declare
     _all_attempts smallint[] := '{}';
     _all_crashes smallint[] := '{}';
 begin
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+        return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
+    end if;
     _lanes := sync_job_open_lanes(_lanes);
     if exists (select from sync_job_limit) then
         _lanes := sync_job_unlimited_lanes(_lanes);
@@ -25,7 +28,15 @@ begin
     if cardinality(_lanes) = 0 then
         return;
     end if;
-    for _of, _share in select * from sync_job_shares(_lanes, least(_want, 500)) loop
+    _want := least(_want, 500);
+    -- First each lane's share by priority; then, where others took what was counted, whatever any lane has.
+    for _of, _share in
+        select s.lane, s.share from sync_job_shares(_lanes, _want) s
+        union all
+        select l.lane, _want from unnest(_lanes) l(lane) where cardinality(_lanes) > 1
+    loop
+        _share := least(_share, _want - cardinality(_all_ids));
+        exit when _share <= 0;
         with taken as (
             delete from sync_job_ready r
             where r.ctid = any (array(
@@ -50,8 +61,9 @@ begin
     values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
     returning sync_job_lease.epoch into _epoch;
     return query
-        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text
-        from unnest(_all_ids, _all_attempts, _all_crashes) t(id, attempts, crashes)
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
+               t.place::integer
+        from unnest(_all_ids, _all_attempts, _all_crashes) with ordinality t(id, attempts, crashes, place)
         join sync_job_body b on b.id = t.id
         order by b.priority desc, b.id;
 end $$;

@@ -5,7 +5,7 @@
 create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
                                                _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
-               created_at timestamptz, job_id text, payload text, affinity text, token integer)
+               created_at timestamptz, job_id text, payload text, place integer, affinity text, token integer)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -17,7 +17,12 @@ declare
     _crashes smallint[] := '{}';
     _of integer[] := '{}';
     _candidate record;
+    _admitted record;
+    _missed boolean;
 begin
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+        return;  -- As in sync_job_take.
+    end if;
     if not exists (select from sync_job_gated) then
         return;
     end if;
@@ -27,17 +32,28 @@ begin
         from sync_grant g cross join lateral unnest(g.tokens) t(range)
         where g.node = _node and g.incarnation = _incarnation;
     end if;
-    for _candidate in
-        select c.* from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from) c order by c.priority desc, c.id
-    loop
-        exit when cardinality(_ids) >= _want;
-        continue when _candidate.crashes > 0 and not _suspects;
-        continue when not sync_job_admit(_candidate.id);
-        _ids := _ids || _candidate.id;
-        _attempts := _attempts || (_candidate.attempts + 1)::smallint;
-        _crashes := _crashes || _candidate.crashes;
-        _of := _of || _candidate.token;
-        _suspects := _suspects and _candidate.crashes = 0;
+    _want := least(_want, 500);
+    -- Where others had candidates in hand that looked free, there may be more behind them: look again.
+    for _look in 1 .. 3 loop
+        _missed := false;
+        for _candidate in
+            select distinct on (c.priority, c.id) c.*
+            from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from, _suspects) c
+            order by c.priority desc, c.id
+        loop
+            exit when cardinality(_ids) >= _want;
+            select * into _admitted from sync_job_admit(_candidate.id, _suspects);
+            if _admitted.is_mine then
+                _ids := _ids || _candidate.id;
+                _attempts := _attempts || (_admitted.attempts + 1)::smallint;
+                _crashes := _crashes || _admitted.crashes;
+                _of := _of || _candidate.token;
+                _suspects := _suspects and _admitted.crashes = 0;
+            elsif _admitted.is_mine is null then
+                _missed := true;
+            end if;
+        end loop;
+        exit when cardinality(_ids) >= _want or not _missed;
     end loop;
     if _ids = '{}' then
         return;
@@ -47,7 +63,7 @@ begin
     returning sync_job_lease.epoch into _epoch;
     return query
         select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
-               b.affinity, t.token
+               t.place::integer, b.affinity, t.token
         from unnest(_ids, _attempts, _crashes, _of) with ordinality t(id, attempts, crashes, token, place)
         join sync_job_body b on b.id = t.id
         order by t.place;

@@ -31,6 +31,9 @@ begin
         -- Nobody is left who believes in the old numbers (fencing took every grant), so the new ones are taken.
         delete from sync_target;
         update sync_lock l set token_id = sync_token_of(l.task_id, _hash_function, _total_tokens);
+        -- Who reads the old numbers now and puts a job to the gate with them would be missed: it is waited for.
+        lock table sync_job_gated in share row exclusive mode;
+        update sync_job_gated g set token = sync_token_of(g.affinity, _hash_function, _total_tokens) where g.affinity is not null;
         update sync_meta m set total_tokens = _total_tokens, hash_function = _hash_function;
     end if;
     select r.generation, r.quarantined into sync_register.generation, sync_register.quarantined

@@ -29,12 +29,13 @@ create table sync_job_body (
     id           bigint primary key default nextval('sync_job_number'),
     lane         integer  not null,                      -- of sync_job_lane; a foreign key would cost a fifth of the speed
     priority     integer  not null default 0,            -- higher first
-    max_attempts integer  not null default 3 check (max_attempts > 0),
+    max_attempts integer  not null default 3 check (max_attempts between 1 and 32000),  -- attempts are counted in smallints
     created_at   timestamptz not null default clock_timestamp(),
     run_at       timestamptz,                            -- as asked at first; null: at once
-    job_id       text collate "C",                       -- the caller's own key: one job for as long as this row stands
-    affinity     text collate "C",
-    limit_key    text collate "C",
+    -- What is too long for an index is refused here, and not by whoever moves the job later.
+    job_id       text collate "C" check (octet_length(job_id) <= 2000),  -- the caller's own key: one job while this row stands
+    affinity     text collate "C" check (octet_length(affinity) <= 2000),
+    limit_key    text collate "C" check (octet_length(limit_key) <= 2000),
     payload      jsonb    not null
 );
 create unique index sync_job_body_job_id on sync_job_body (job_id) where job_id is not null;
@@ -58,7 +59,9 @@ create table sync_job_gated (
     affinity  text collate "C",
     limit_key text collate "C"
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null;
+create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null and crashes = 0;
+create index sync_job_gated_suspect on sync_job_gated (lane, priority desc, id) where affinity is null and crashes > 0;
+create index sync_job_gated_key on sync_job_gated (lane, limit_key, priority desc, id) where affinity is null and limit_key is not null;
 create index sync_job_gated_line on sync_job_gated (affinity, id) where affinity is not null;
 create index sync_job_gated_token on sync_job_gated (token, affinity) where affinity is not null;
 
@@ -126,14 +129,14 @@ create table sync_job_limit (
 );
 
 -- Who runs within a limit: a place, by number. The primary key is the limit: no count is trusted.
---   affinity has one place a key; a job that is in back-off, or crashed, keeps it
+--   affinity has one place a key; a job whose attempt was charged (it is in back-off, or crashed) keeps it
 create table sync_job_place (
     scope  text    collate "C" not null,                 -- 'affinity', 'kind' or 'key'
     name   text    collate "C" not null,                 -- the affinity; the kind; the kind, a tab and the limit_key
     number integer not null,
     id     bigint  not null,
     primary key (scope, name, number)
-);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 create index sync_job_place_id on sync_job_place (id);
 
 -- Queues that are paused; a queue without a row runs.

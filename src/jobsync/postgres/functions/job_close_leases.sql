@@ -1,0 +1,10 @@
+-- Delete those of these leases under which nothing is left to run; the caller has locked them. What a worker takes for the
+-- last job of a batch need not be: only the list and the ends tell, and a lease that went too early would lose a job.
+create or replace function sync_job_close_leases(_epochs bigint[]) returns void
+language sql as $$
+    delete from sync_job_lease l
+    where l.epoch = any (_epochs)
+      and not exists (
+          select from unnest(l.ids) u(id)
+          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id))
+$$;
