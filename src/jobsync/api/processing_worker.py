@@ -1,0 +1,378 @@
+"""`ProcessingWorker`: a process that runs the jobs of the queue."""
+
+import itertools
+import logging
+import os
+import platform
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds, is_async
+from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
+from jobsync.api.job import Job
+from jobsync.api.signals import STOP_SIGNALS
+from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NotRunning
+from jobsync.core.queue.new_job import checked_text, checked_whole
+from jobsync.core.queue.policy import RetryPolicy
+from jobsync.runtime.node import Node
+from jobsync.runtime.running import RUNNING
+from jobsync.runtime.waiting import Flag
+from jobsync.runtime.worker.desk import Desk
+from jobsync.runtime.worker.hub import Hub
+from jobsync.runtime.worker.kinds import Handler, Knowledge
+from jobsync.runtime.worker.running_job import RunningJob
+from jobsync.runtime.worker.terms import Terms
+
+log = logging.getLogger("jobsync")
+
+F = TypeVar("F", bound=Callable[..., Any])
+MOST_SLOTS: Final = 10_000
+MOST_LEASE_SEC: Final = 7 * 86_400
+_NUMBERS: Final = itertools.count(1)
+_STOP_MARGIN_SEC: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker at one moment. `active_jobs` run; `fetched_jobs` were fetched ahead, and have not begun."""
+
+    worker_id: str
+    is_running: bool
+    active_jobs: int
+    max_concurrent_jobs: int
+    lease_duration_seconds: float
+    active_job_ids: tuple[int, ...]
+    fetched_jobs: int
+
+
+class ProcessingWorker:
+    """Takes jobs from the queue and runs them, each by the function that was registered for its kind.
+
+        worker = ProcessingWorker(config, max_concurrent_jobs=4)
+
+        @worker.handles("resize")
+        def resize(job):
+            make_thumbnail(job.payload["file"])
+
+        worker.run()
+
+    A handler that returns marks its job `done`, with what it returned as the result; one that raises has failed, and
+    the job is tried again by its RetryPolicy until `max_attempts`. Sync handlers run on threads, async ones on one
+    event loop; `max_concurrent_jobs` counts both. Or override `process_job`, which then gets every kind of its queues.
+
+    A worker is a node of the fleet, by its own session: when its process dies, its jobs are others' within a second.
+    What it holds is leased for `lease_duration_seconds` and extended once `lease_extension_threshold_percent` of that
+    have passed, for as long as the worker lives, however long a job runs. With `node`, an entered `Job`, it is that
+    job's node, and gets the jobs whose affinity's token the node owns.
+    """
+
+    def __init__(  # noqa: PLR0913 - the keyword arguments of the contract
+        self,
+        config: SettingsSource = FROM_ENVIRONMENT,
+        *,
+        worker_id: str | None = None,
+        node: Job | None = None,
+        queues: tuple[str, ...] | list[str] = ("default",),
+        lease_duration_seconds: float = 300,
+        poll_interval_ms: int = 5000,
+        max_concurrent_jobs: int = 1,
+        lease_extension_threshold_percent: float = 50,
+        stop_timeout_seconds: float = 30.0,
+        max_crashes: int = 3,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        handle_signals: bool = False,
+        job_retention_days: float | None = 7.0,
+    ) -> None:
+        self.worker_id = checked_name("worker_id", worker_id) if worker_id is not None else _default_id()
+        self._queues = _checked_queues(queues)
+        self._lease_sec = _checked_number("lease_duration_seconds", lease_duration_seconds, 1, MOST_LEASE_SEC)
+        self._poll_ms = checked_whole("poll_interval_ms", poll_interval_ms, 10, 86_400_000)
+        self._slots = checked_whole("max_concurrent_jobs", max_concurrent_jobs, 1, MOST_SLOTS)
+        self._threshold = _checked_number("lease_extension_threshold_percent", lease_extension_threshold_percent, 1, 90)
+        stop_sec = checked_seconds("stop_timeout_seconds", stop_timeout_seconds)
+        if stop_sec is None:
+            raise InvalidArgument("stop_timeout_seconds=None is refused: give seconds")
+        self._stop_sec = stop_sec
+        self._max_crashes = checked_whole("max_crashes", max_crashes, 1, 32_000)
+        if not isinstance(retry, RetryPolicy):
+            raise InvalidArgument(f"retry={retry!r:.80} is refused: give a RetryPolicy")
+        self._retry = retry
+        self._handles_signals = checked_flag("handle_signals", handle_signals)
+        self._keep_days = (
+            None if job_retention_days is None else _checked_number("job_retention_days", job_retention_days, 0, 36_525)
+        )
+        if node is not None and not isinstance(node, Job):
+            raise InvalidArgument(f"node={node!r:.80} is refused: give an entered Job, or None")
+        self._job = node
+        self._config = config
+        self._handlers: dict[str, Handler] = {}
+        self._lock = threading.RLock()  # reentrant: a signal handler may stop the worker
+        self._hub: Hub | None = None
+        self._desk: Desk | None = None
+        self._own_node: Node | None = None
+        self._pid = 0
+        self._ended = Flag()
+        _WORKERS.add(self)
+
+    # --- what it runs ------------------------------------------------------------------------------
+
+    def handles(self, kind: str, *, retry: RetryPolicy | None = None) -> Callable[[F], F]:
+        """Register the decorated function for a kind of jobs; it is called with the job, and may be async.
+
+        `retry` is the policy of this kind, instead of the worker's. Before the worker starts; once a kind.
+        """
+        checked_text("kind", kind)
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise InvalidArgument(f"retry={retry!r:.80} is refused: give a RetryPolicy, or None")
+
+        def register(function: F) -> F:
+            if not callable(function):
+                raise InvalidArgument(f"{function!r:.80} cannot be called: give a function of the job")
+            if not is_async(function):
+                checked_callback("handler", function, 1)
+            if kind in self._handlers:
+                raise InvalidArgument(f"kind {kind!r} has a handler already: register one function a kind")
+            if self._hub is not None:
+                raise NotRunning(f"worker {self.worker_id!r} has started: register handlers before")
+            self._handlers[kind] = Handler(function, is_async(function), retry or self._retry)
+            return function
+
+        return register
+
+    def process_job(self, job: RunningJob) -> Any:
+        """Run a job; override it, sync or async, in a worker that runs every kind of its queues."""
+        raise NotImplementedError(f"worker {self.worker_id!r} has no handler for {job!r}")
+
+    def _knowledge(self) -> Knowledge:
+        any_kind = None
+        if type(self).process_job is not ProcessingWorker.process_job:
+            any_kind = Handler(self.process_job, is_async(self.process_job), self._retry)
+        if any_kind is None and not self._handlers:
+            raise InvalidArgument(
+                f"worker {self.worker_id!r} knows no kind of job: register handlers with @worker.handles('kind'), or "
+                "override process_job"
+            )
+        return Knowledge(self._queues, dict(self._handlers), any_kind)
+
+    # --- its life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join the fleet, take back what others lost, and begin; returns when the worker runs.
+
+        Raises DatabaseUnavailable, NodeNameInUse and what else keeps a node out. A worker starts once.
+        """
+        with self._lock:
+            if self._hub is not None:
+                raise NotRunning(f"worker {self.worker_id!r} was started before: make another one")
+            knowledge = self._knowledge()
+            node = self._joined_node()
+            try:
+                terms = Terms(
+                    worker_id=self.worker_id,
+                    knowledge=knowledge,
+                    slots=self._slots,
+                    lease_ms=int(self._lease_sec * 1000),
+                    extend_after=self._threshold / 100,
+                    poll_sec=self._poll_ms / 1000,
+                    stop_sec=self._stop_sec,
+                    max_crashes=self._max_crashes,
+                    owns_tokens=self._job is not None,
+                    keep_days=self._keep_days,
+                )
+                desk = Desk(node, terms)
+                hub = Hub(node, terms, desk)
+                hub.start()
+            except BaseException:
+                self._leave_node()
+                raise
+            self._desk, self._hub, self._pid = desk, hub, os.getpid()
+        if self._handles_signals:
+            STOP_SIGNALS.begin(self, self._ask_to_stop)
+
+    def _joined_node(self) -> Node:
+        if self._job is not None:
+            node = self._job._node  # noqa: SLF001 - the worker is a part of the job's node
+            if not isinstance(node, Node):
+                raise NotRunning(f"worker {self.worker_id!r} needs an entered Job of a fleet as its node")
+            node.require_running()
+            return node
+        resolved = resolve(self._config, os.environ)
+        if not resolved.coordinated:
+            raise CoordinationDisabled(
+                f"worker {self.worker_id!r} needs a database: pass a CoordinationConfig, or set SYNC_DSN"
+            )
+        own = self._own_node = Node(self.worker_id, resolved.settings, environment=None, takes_tokens=False)
+        try:
+            own.receive()
+            own.join()
+            own.wait_until_in(wait_sec=None, stop=Flag())
+        except BaseException:
+            self._leave_node()
+            raise
+        return own
+
+    def _leave_node(self) -> None:
+        own, self._own_node = self._own_node, None
+        if own is not None:
+            own.leave()
+
+    def run(self) -> None:
+        """Start, and run until `stop()` is called or the process is told to end. Raises what ended the worker."""
+        self.start()
+        try:
+            self.wait()
+        finally:
+            self.stop()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop gracefully: take nothing more, give back what has not begun, let handlers end for so many seconds.
+
+        The default is `stop_timeout_seconds`. What still runs then is released for others at once, and its attempt is
+        not charged; the thread of a handler that never returns is left to itself. True if every handler has ended.
+        Called by a handler it only asks, and returns at once.
+        """
+        timeout_sec = checked_seconds("timeout", timeout)
+        hub = self._hub
+        if hub is None:
+            return True
+        if os.getpid() != self._pid:
+            return False
+        hub.stop(self._stop_sec if timeout_sec is None else timeout_sec)
+        here: object = RUNNING.get()
+        if any(job is here for job in hub.slots.running()):
+            return False
+        hub.has_ended.wait(None)
+        self._end()
+        return not hub.left_behind
+
+    def _ask_to_stop(self) -> None:
+        hub = self._hub
+        if hub is not None:
+            hub.stop(self._stop_sec)
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._ended.is_set():
+                return
+            STOP_SIGNALS.end(self)
+            try:
+                if self._desk is not None:
+                    self._desk.close()
+                self._leave_node()
+            finally:
+                self._ended.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the worker has stopped, at most `timeout` seconds; True if it has. Raises what ended it."""
+        timeout_sec = checked_seconds("timeout", timeout)
+        hub = self._required_hub()
+        if not hub.has_ended.wait(timeout_sec):
+            return False
+        self._end()
+        if hub.error is not None:
+            raise hub.error
+        return True
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- what it does ------------------------------------------------------------------------------
+
+    def get_status(self) -> WorkerStatus:
+        """Look at the worker, from any thread."""
+        hub = self._hub
+        running = hub.slots.running() if hub is not None else []
+        return WorkerStatus(
+            worker_id=self.worker_id,
+            is_running=hub is not None and hub.is_alive and os.getpid() == self._pid,
+            active_jobs=len(running),
+            max_concurrent_jobs=self._slots,
+            lease_duration_seconds=self._lease_sec,
+            active_job_ids=tuple(sorted(job.id for job in running)),
+            fetched_jobs=len(hub.slots.fetched) if hub is not None else 0,
+        )
+
+    def update_progress(self, id: int, progress: int, message: str | None = None) -> None:  # noqa: A002
+        """Write down how far a job has come that runs here, from 0 to 100. Raises LeaseLost if it does not."""
+        job = self._running_job(id)
+        job.update_progress(progress, message)
+
+    def release_lease(self, id: int, status: str, *, error: str | None = None, result: object = None) -> None:  # noqa: A002
+        """End the attempt at a job that runs here: as done, failed, retry, or pending, which is not charged.
+
+        What its handler returns afterwards has no effect. Raises LeaseLost if the job does not run here any more.
+        """
+        self._required_desk().release(self._running_job(id), status, error=error, result=result)
+
+    @contextmanager
+    def transaction(self, job: RunningJob) -> Iterator[Any]:
+        """Lend a psycopg connection in a transaction that commits together with the job's `done`, or not at all.
+
+        Raises LeaseLost where the job is no longer this attempt's: then nothing is written. What the handler returns
+        afterwards has no effect.
+        """
+        with self._required_desk().transaction(job) as conn:
+            yield conn
+
+    def _running_job(self, id: int) -> RunningJob:  # noqa: A002
+        for job in self._required_hub().slots.running():
+            if job.id == id:
+                return job
+        raise LeaseLost(f"job {id} does not run in worker {self.worker_id!r}: nothing is written")
+
+    def _required_hub(self) -> Hub:
+        if self._hub is None:
+            raise NotRunning(f"worker {self.worker_id!r} has not started: call start() or run()")
+        if os.getpid() != self._pid:
+            raise NotRunning(f"worker {self.worker_id!r} belongs to the process that started it")
+        return self._hub
+
+    def _required_desk(self) -> Desk:
+        self._required_hub()
+        assert self._desk is not None
+        return self._desk
+
+    def _disown(self) -> None:
+        if self._hub is not None:
+            self._hub.disown()
+
+
+def _default_id() -> str:
+    # Two workers of one process may be made within one millisecond.
+    started_ms = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
+    return f"{platform.node()[:200]}-{os.getpid()}-{started_ms}-{next(_NUMBERS)}"
+
+
+def _checked_queues(queues: object) -> tuple[str, ...]:
+    if isinstance(queues, str) or not isinstance(queues, list | tuple | set | frozenset) or not queues:
+        raise InvalidArgument(f"queues={queues!r:.80} is refused: give a list of names")
+    return tuple(dict.fromkeys(checked_text("queue", queue) for queue in queues))
+
+
+def _checked_number(what: str, number: object, least: float, most: float) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= most:
+        raise InvalidArgument(f"{what}={number!r:.80} is refused: give a number from {least:g} to {most:g}")
+    return number
+
+
+_WORKERS: "weakref.WeakSet[ProcessingWorker]" = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for worker in list(_WORKERS):
+        worker._disown()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_disown_all)
