@@ -16,9 +16,11 @@ from jobsync.api.compat import config
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.job import Job
 from jobsync.api.job_queue import JobQueue
+from jobsync.api.processing_worker import ProcessingWorker, WorkerStatus
 from jobsync.api.status import JobStatus
 from jobsync.core.errors import (
     AlreadyDone,
+    Cancel,
     ConfigMismatch,
     ConnectionsLent,
     CoordinationDisabled,
@@ -35,16 +37,19 @@ from jobsync.core.errors import (
     NodeNameInUse,
     NotRunning,
     OwnershipLost,
+    Retry,
     SchemaError,
     TransactionLost,
 )
 from jobsync.core.queue.new_job import NewJob
+from jobsync.core.queue.policy import RetryPolicy
 from jobsync.core.queue.stored import ActiveLease, AttemptError, StoredJob, UnknownKind
 from jobsync.core.settings import recommended_tokens
 from jobsync.core.tasks import Task
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.callbacks import RebalanceEvent
 from jobsync.runtime.leadership import Lead
+from jobsync.runtime.worker.running_job import RunningJob
 
 __all__ = [
     "ActiveLease",
@@ -52,6 +57,7 @@ __all__ = [
     "AsyncJob",
     "AsyncLead",
     "AttemptError",
+    "Cancel",
     "Claim",
     "ConfigMismatch",
     "ConnectionsLent",
@@ -75,13 +81,18 @@ __all__ = [
     "NodeNameInUse",
     "NotRunning",
     "OwnershipLost",
+    "ProcessingWorker",
     "RebalanceEvent",
+    "Retry",
+    "RetryPolicy",
+    "RunningJob",
     "SchemaError",
     "StoredJob",
     "Task",
     "TokenSet",
     "TransactionLost",
     "UnknownKind",
+    "WorkerStatus",
     "config",
     "recommended_tokens",
 ]
