@@ -23,7 +23,8 @@ def ended(fleet: Fleet, member: Member, count: int, days_ago: float = 10.0) -> l
     epochs, places, ids = (list(column) for column in zip(*rows, strict=True))
     fleet.sql(
         "select sync_job_done($1::bigint[], $2::integer[], $3::bigint[], "
-        "array_fill(null::jsonb, array[cardinality($3)]), $1::bigint[], clock_timestamp() - $4::float8 * interval '1 day')",
+        "array_fill(null::jsonb, array[cardinality($3)]), $1::bigint[], "
+        "clock_timestamp() - $4::float8 * interval '1 day')",
         epochs, places, ids, days_ago,
     )  # fmt: skip
     fleet.sql(

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
+from jobsync.api.queue_admin import QueueAdmin
 from jobsync.api.queue_checks import checked_filter, checked_id, checked_message, checked_release, checked_result
 from jobsync.core.errors import CoordinationDisabled, InvalidArgument, InvalidSettings, LeaseLost
 from jobsync.core.queue.new_job import DEFAULT_QUEUE, NewJob, checked_text, checked_whole, payload_text
@@ -28,7 +29,7 @@ from jobsync.runtime.running import RUNNING
 MOST_LISTED = 10_000
 
 
-class JobQueue:
+class JobQueue(QueueAdmin):
     """A queue of durable jobs in the fleet's database. Usable at once, shared by threads, closed by `with` or `close`.
 
     `config` is a `CoordinationConfig`, as for `Job`; by default the environment decides. Nothing is connected before
@@ -46,7 +47,7 @@ class JobQueue:
 
     def close(self) -> None:
         """Close the connections; calls after it are refused. Jobs are in the database and stay."""
-        self._desk.close()
+        return self._desk.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +112,7 @@ class JobQueue:
         of = _attempt_of(checked_id(id), attempt)
         checked_whole("progress", progress, 0, 100)
         checked_message(message)
-        self._desk.do(_or_lost(self._desk.jobs.set_progress(id, of, progress, message), id, of))
+        return self._desk.do(_or_lost(self._desk.jobs.set_progress(id, of, progress, message), id, of))
 
     def release_lease(
         self,
@@ -136,7 +137,7 @@ class JobQueue:
         talk = self._desk.jobs.release(
             id, of, worker_id, status, checked_message(error), checked_result(status, result)
         )
-        self._desk.do(_or_lost(talk, id, of))
+        return self._desk.do(_or_lost(talk, id, of))
 
     def get_active_leases(self) -> list[ActiveLease]:
         """List the jobs that workers have taken, by worker."""

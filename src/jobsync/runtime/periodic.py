@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from jobsync.core.errors import ExtraMissing
 from jobsync.core.queue.periodic import decide_round, until_next_minute_sec
-from jobsync.postgres.queue_admin import QueueAdminStatements, look_of
+from jobsync.postgres.queue_admin import PeriodicStatements, look_of
 from jobsync.postgres.statement import Row, Statement
 from jobsync.runtime.clock import boot_sec
 
@@ -40,7 +40,7 @@ class Periodic:
     """
 
     def __init__(self, prefix: str, incarnation: Callable[[], int], leads: Callable[[], bool]) -> None:
-        self._statements = QueueAdminStatements(prefix)
+        self._statements = PeriodicStatements(prefix)
         self._incarnation = incarnation
         self._leads = leads
         self._led = False
@@ -63,7 +63,7 @@ class Periodic:
         self._look_at_sec = boot_sec() + MINUTE_SEC
         if not incarnation:
             return 0
-        now, is_first, periodics = look_of(run(self._statements.look_at_periodics(incarnation)))
+        now, is_first, periodics = look_of(run(self._statements.look(incarnation)))
         is_first = is_first or self._led
         turn_sec = 0.0 if is_first else TURN_SEC + incarnation % 50
         self._look_at_sec = boot_sec() + until_next_minute_sec(now) + AFTER_THE_MINUTE_SEC + turn_sec

@@ -11,5 +11,5 @@ join sync_job_lane n on n.lane = w.lane
 where not exists (
     select from sync_job_worker k
     join sync_node d on d.incarnation = k.incarnation and d.state <> 'fenced'
-    where k.queues ? n.queue and (k.kinds = 'null' or k.kinds ? n.kind))
+    where k.queues ? n.queue and (k.kinds @> 'null' or k.kinds ? n.kind))
 order by n.queue, n.kind
