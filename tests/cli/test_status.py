@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from jobsync import CoordinationConfig, Job
 from jobsync.cli.app import app
+from jobsync.runtime.node import Node
 from tests.cli.command import clean_environment, wait_for
 
 Command = Callable[..., Any]
@@ -125,3 +127,24 @@ def test_the_printed_script_makes_an_empty_database_ready(
     assert "nothing to do" in command("migrate", *fleet).stdout
     with Job("first", coordination_config=CoordinationConfig(dsn=server_dsn, appname=prefix)) as job:
         wait_for(lambda: len(job.my_tokens) == 10_000)
+
+
+def test_status_shows_who_takes_no_tokens(
+    command: Command, fleet: tuple[str, ...], server_dsn: str, prefix: str
+) -> None:
+    config = CoordinationConfig(dsn=server_dsn, appname=prefix)
+    worker = Node("w", config, environment=None, takes_tokens=False)
+    worker.receive()
+    worker.join()
+    try:
+        never: Any = threading.Event()
+        worker.wait_until_in(wait_sec=None, stop=never)
+        with Job("solo", coordination_config=config):
+            lines = command("status", *fleet).stdout.splitlines()
+            found = json.loads(command("status", "--json", *fleet).stdout)
+    finally:
+        worker.leave()
+    assert lines[0].startswith("healthy: 10,000 of 10,000 tokens held by 1 live node, 1 more takes none, plan ")
+    assert next(line for line in lines if line.startswith("w ")).split()[1:3] == ["leads", "none"]
+    assert (found["live_nodes"], found["live_tokenless"]) == (1, 1)
+    assert [node["takes_tokens"] for node in found["nodes"]] == [False, True]
