@@ -10,6 +10,7 @@
 """
 
 from jobsync.api.async_job import AsyncJob
+from jobsync.api.async_job_queue import AsyncJobQueue
 from jobsync.api.async_leader import AsyncLead
 from jobsync.api.claim import Claim
 from jobsync.api.compat import config
@@ -43,6 +44,7 @@ from jobsync.core.errors import (
 )
 from jobsync.core.queue.new_job import NewJob
 from jobsync.core.queue.policy import RetryPolicy
+from jobsync.core.queue.steering import Limit, Pause, Schedule
 from jobsync.core.queue.stored import ActiveLease, AttemptError, StoredJob, UnknownKind
 from jobsync.core.settings import recommended_tokens
 from jobsync.core.tasks import Task
@@ -55,6 +57,7 @@ __all__ = [
     "ActiveLease",
     "AlreadyDone",
     "AsyncJob",
+    "AsyncJobQueue",
     "AsyncLead",
     "AttemptError",
     "Cancel",
@@ -77,15 +80,18 @@ __all__ = [
     "Lead",
     "LeaderTimeout",
     "LeaseLost",
+    "Limit",
     "NewJob",
     "NodeNameInUse",
     "NotRunning",
     "OwnershipLost",
+    "Pause",
     "ProcessingWorker",
     "RebalanceEvent",
     "Retry",
     "RetryPolicy",
     "RunningJob",
+    "Schedule",
     "SchemaError",
     "StoredJob",
     "Task",
