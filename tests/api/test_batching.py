@@ -41,7 +41,7 @@ def test_work_that_gets_slower_gets_smaller_batches() -> None:
 def test_the_next_batch_is_claimed_ahead_only_while_bodies_are_quick() -> None:
     pace = Pace(4096)
     pace.begins(100, 0.0)
-    assert pace.look_ahead_at == 50
+    assert pace.look_ahead_at == 84
     assert pace.may_look_ahead(50, 50 * 1e-4)
     assert not pace.may_look_ahead(50, 50 * 1.0)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg import Connection
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, UniqueViolation
 
 from jobsync.core import messages as m
 from jobsync.core.errors import InvalidArgument
@@ -44,6 +44,9 @@ class Clerk:
 
     def audit(self, *items: str, run_name: str | None = "batch", day: date = DAY) -> set[str]:
         return {row[0] for row in self.run(self.records.audit(dict.fromkeys(items, self.incarnation), day, run_name))}
+
+    def audit_fresh(self, *items: str, run_name: str | None = "batch", conn: Connection[Any] | None = None) -> int:
+        return int(self.run(self.records.audit_fresh(self.incarnation, items, DAY, run_name), conn)[0][0])
 
     def release(self, *items: str, run_name: str | None = "batch", day: date = DAY) -> None:
         self.run(self.records.release(self.incarnation, day, run_name, list(items)))
@@ -355,6 +358,68 @@ def test_the_list_of_a_date_leaves_out_runs(anna: Clerk) -> None:
     anna.claim("x")
     anna.audit("x")
     assert anna.run(anna.records.read_audit(DAY, None)) == []
+
+
+# --- what is most likely new -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run_name", [None, "batch"])
+def test_what_is_claimed_for_the_first_time_is_counted(fleet: Fleet, anna: Clerk, run_name: str | None) -> None:
+    work = anna.records.claim_fresh(anna.incarnation, DAY, run_name, ["x", "y", "z"], [0, 15, 9])
+    assert anna.run(work) == [(2,)]  # The token of y is not held.
+    assert claims(fleet) == [("anna", "x", run_name), ("anna", "z", run_name)]
+
+
+def test_a_claim_that_was_pruned_does_not_make_what_is_done_new(fleet: Fleet, anna: Clerk) -> None:
+    anna.claim("x")
+    anna.audit("x")
+    fleet.sql("delete from sync_claim returning 1")
+    assert anna.run(anna.records.claim_fresh(anna.incarnation, DAY, "batch", ["x", "y"], [0, 0])) == [(1,)]
+    assert claims(fleet) == [("anna", "y", "batch")]
+
+
+@pytest.mark.parametrize("run_name", [None, "batch"])
+def test_what_is_recorded_for_the_first_time_is_counted(fleet: Fleet, anna: Clerk, run_name: str | None) -> None:
+    anna.claim("x", "y", run_name=run_name)
+    assert anna.audit_fresh("x", "y", run_name=run_name) == 2
+    assert audits(fleet) == [("anna", item, DAY, run_name) for item in ("x", "y")]
+
+
+def test_in_a_run_nothing_is_recorded_as_new_twice(fleet: Fleet, anna: Clerk) -> None:
+    anna.claim("x", "y")
+    anna.audit("y")
+    with pytest.raises(UniqueViolation):
+        anna.audit_fresh("x", "y")
+    assert audits(fleet) == [("anna", "y", DAY, "batch")]
+
+
+def test_a_registration_that_does_not_stand_records_nothing_as_new(fleet: Fleet, anna: Clerk) -> None:
+    anna.claim("x")
+    anna.die()
+    assert anna.audit_fresh("x") == 0
+    Clerk(fleet, "anna", 0)  # Under its name, but not in its place.
+    assert anna.audit_fresh("x") == 0
+    assert audits(fleet) == []
+
+
+def test_a_node_on_its_way_out_records_what_is_new(fleet: Fleet, anna: Clerk) -> None:
+    anna.claim("x")
+    fleet.ask(m.BeginLeave(anna.member.who), anna.member.conn)
+    assert anna.audit_fresh("x") == 1
+
+
+def test_while_something_new_is_being_recorded_its_node_beats_and_is_not_fenced(
+    fleet: Fleet, anna: Clerk, bert: Clerk
+) -> None:
+    anna.claim("x")
+    with bert.member.conn.transaction():
+        # On the connection of another, as from a pool.
+        assert anna.audit_fresh("x", conn=bert.member.conn) == 1
+        fleet.beat(anna.member)
+        with pytest.raises(LockNotAvailable):
+            anna.die()
+    anna.die()
+    assert bert.claim("x") == set()
 
 
 # --- the exactly-once path -------------------------------------------------------------------------

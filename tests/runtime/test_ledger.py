@@ -208,6 +208,38 @@ def test_of_a_large_batch_what_is_recorded_already_stays_as_it_is(
     assert rows == [("first", 1), ("n", len(MANY) - 1)]
 
 
+@pytest.mark.parametrize("done", ["task-000", "task-007"], ids=["sampled", "not sampled"])
+def test_of_a_large_batch_claimed_in_a_run_what_is_recorded_already_stays_as_it_is(
+    job: Job, server_dsn: str, prefix: str, done: str
+) -> None:
+    with ledger_of(job, prefix, "r") as ledger:
+        assert ledger.claim_now(MANY) == set(MANY)
+        ledger.done([done])
+        assert ledger.flush()
+        query(server_dsn, f"update {prefix}audit set node = 'first'")
+        ledger.done(MANY)
+        assert ledger.flush()
+        assert ledger.taken_back() == set()
+    rows = query(server_dsn, f"select node, count(*) from {prefix}audit group by node order by node")
+    assert rows == [("first", 1), ("n", len(MANY) - 1)]
+
+
+def test_of_a_large_batch_done_in_a_run_what_was_let_go_of_and_taken_is_left_out(
+    job: Job, server_dsn: str, prefix: str
+) -> None:
+    taken = "task-007"
+    with ledger_of(job, prefix, "r") as ledger, ledger_of(job, prefix, "r") as other:
+        ledger.claim_now(MANY)
+        ledger.release([taken])
+        assert other.claim_now([taken]) == {taken}
+        live_twin(server_dsn, prefix)
+        query(server_dsn, f"update {prefix}claim set incarnation = incarnation + 1000000 where item = '{taken}'")
+        ledger.done(MANY)
+        assert ledger.flush()
+        assert ledger.taken_back() == {taken}
+    assert counted(server_dsn, prefix, "audit") == len(MANY) - 1
+
+
 # --- patience ----------------------------------------------------------------------------------------
 
 

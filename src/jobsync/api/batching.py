@@ -33,7 +33,9 @@ class Pace:
     @property
     def look_ahead_at(self) -> int:
         """How many tasks are left when the next batch is to be claimed beside the bodies; -1: never."""
-        return self._at_hand // 2 if self._at_hand >= FIRST_AHEAD else -1
+        if self._at_hand < FIRST_AHEAD:
+            return -1
+        return self._at_hand - max(FIRST_AHEAD // 2, self._at_hand // 8)
 
     def may_look_ahead(self, left: int, now_sec: float) -> bool:
         """Tell whether the tasks left will be done soon, as their elders were."""

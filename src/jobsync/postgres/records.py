@@ -42,7 +42,8 @@ class Records:
     ) -> Statement:
         """Claim tasks that were most likely never claimed, at half the cost.
 
-        No row where one of a few samples was; an error for which `is_duplicate` where another was. Ask `claim` then.
+        The one row is a count: what is missing in it was claimed already, or its token is not held. An error for which
+        `is_duplicate` where that was found out late, and nothing is claimed then. Ask `claim` in both cases.
         """
         right = (self._node, incarnation, day, text_array(items), int_array(tokens))
         if run_name is None:
@@ -62,17 +63,16 @@ class Records:
         holders = int_array(claimed_by.values())
         return statement("audit_in_run", self._prefix, self._node, items, holders, day, run_name)
 
-    def audit_fresh(self, claimed_by: dict[str, int], day: date, run_name: str | None) -> Statement:
+    def audit_fresh(self, incarnation: int, items: Sequence[str], day: date, run_name: str | None) -> Statement:
         """Record that tasks are done that were most likely never recorded, at half the cost.
 
-        In a run the rows are those of `audit`, without one they are a count: 0 where one of a few samples was recorded.
-        An error for which `is_duplicate` where any other was. Ask `audit` then.
+        In a run `incarnation` must have claimed them all and let go of none. The one row is a count: 0 where one of a
+        few samples was recorded, or where that registration does not stand any more. An error for which `is_duplicate`
+        where any other was recorded. Ask `audit` then.
         """
         if run_name is None:
-            items = list(claimed_by)
             return statement("audit_fresh_by_date", self._prefix, self._node, day, text_array(items), _few(items))
-        items, holders = list(claimed_by), int_array(claimed_by.values())
-        return statement("audit_fresh_in_run", self._prefix, self._node, text_array(items), holders, day, run_name)
+        return statement("audit_fresh_in_run", self._prefix, self._node, incarnation, day, run_name, text_array(items))
 
     def read_audit(self, day: date, run_name: str | None) -> Statement:
         """List what is done: (node, item, date)."""

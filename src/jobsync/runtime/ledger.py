@@ -15,7 +15,7 @@ from itertools import islice
 from jobsync.core.errors import JobsyncError
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.records import Records, is_duplicate
-from jobsync.postgres.statement import Row, Statement
+from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.day_sweeper import DaySweeper
 
@@ -125,25 +125,24 @@ class Ledger:
 
     def _claim(self, incarnation: int, wanted: dict[str, int]) -> set[str]:
         """Claim tasks with their tokens: quickly where all seem new, and carefully what is left then."""
-        claimed = set()
         if self._fresh_claims.are_likely(len(wanted)):
             work = self._records.claim_fresh(incarnation, self.day, self.run_name, list(wanted), wanted.values())
-            claimed = {row[0] for row in self._try(work)}
-            self._fresh_claims.learn(found=bool(claimed))
-        left = {item: token for item, token in wanted.items() if item not in claimed}
-        if left:
-            work = self._records.claim(incarnation, self.day, self.run_name, list(left), left.values())
-            claimed |= {row[0] for row in self._pool.run(work)}
-        return claimed
+            count = self._count(work)
+            self._fresh_claims.learn(found=count > 0)
+            if count == len(wanted):
+                return set(wanted)
+        work = self._records.claim(incarnation, self.day, self.run_name, list(wanted), wanted.values())
+        return {row[0] for row in self._pool.run(work)}
 
-    def _try(self, work: Statement) -> list[Row]:
-        """Execute a statement that fails where a row is there already; no rows then."""
+    def _count(self, work: Statement) -> int:
+        """Execute a statement that writes all or fails where a row is there already; give how many it wrote."""
         try:
-            return self._pool.run(work)
+            count: int = self._pool.run(work)[0][0]
         except JobsyncError as error:
             if is_duplicate(error):
-                return []
+                return 0
             raise
+        return count
 
     def recorded_by_transaction(self, item: str) -> None:
         """Forget the claim of a task that a transaction has recorded."""
@@ -328,13 +327,7 @@ class Ledger:
                     claims.pop(item, None)
 
     def _write_audits(self, claimed_by: dict[str, int]) -> None:
-        rows: list[Row] = []
-        if self._fresh_audits.are_likely(len(claimed_by)):
-            rows = self._try(self._records.audit_fresh(claimed_by, self.day, self.run_name))
-            self._fresh_audits.learn(found=bool(rows and rows[0][0]))
-        if not rows or rows[0][0] == 0:
-            rows = self._pool.run(self._records.audit(claimed_by, self.day, self.run_name))
-        taken = set() if self.run_name is None else set(claimed_by) - {row[0] for row in rows}
+        taken = set() if self._audited_fresh(claimed_by) else self._audit(claimed_by)
         if taken:
             log.warning(
                 "%d finished tasks of run %r are not recorded: others have taken them over (such as %r)",
@@ -347,6 +340,22 @@ class Ledger:
             for item in claimed_by:
                 self._audits_in_writing.pop(item, None)
                 self._claimed_by.pop(item, None)
+
+    def _audited_fresh(self, claimed_by: dict[str, int]) -> bool:
+        """Record tasks quickly where all seem never recorded, and in a run one registration has their claims."""
+        holders = set(claimed_by.values())
+        if len(holders) > 1 or not self._fresh_audits.are_likely(len(claimed_by)):
+            return False
+        if self.run_name is not None and not claimed_by.keys() <= self._claimed_by.keys():
+            return False
+        count = self._count(self._records.audit_fresh(holders.pop(), list(claimed_by), self.day, self.run_name))
+        self._fresh_audits.learn(found=count > 0)
+        return count > 0
+
+    def _audit(self, claimed_by: dict[str, int]) -> set[str]:
+        """Record tasks, and give those that others have taken over."""
+        rows = self._pool.run(self._records.audit(claimed_by, self.day, self.run_name))
+        return set() if self.run_name is None else set(claimed_by) - {row[0] for row in rows}
 
     def _write_releases(self, claimed_by: dict[str, int]) -> None:
         with self._lock:
