@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar
 from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds, is_async
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.job import Job
+from jobsync.api.periodic_handlers import PeriodicHandlers
 from jobsync.api.signals import STOP_SIGNALS
 from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NotRunning
 from jobsync.core.queue.new_job import checked_text, checked_whole
@@ -51,7 +52,7 @@ class WorkerStatus:
     fetched_jobs: int
 
 
-class ProcessingWorker:
+class ProcessingWorker(PeriodicHandlers):
     """Takes jobs from the queue and runs them, each by the function that was registered for its kind.
 
         worker = ProcessingWorker(config, max_concurrent_jobs=4)
@@ -89,6 +90,7 @@ class ProcessingWorker:
         handle_signals: bool = False,
         job_retention_days: float | None = 7.0,
     ) -> None:
+        super().__init__()
         self.worker_id = checked_name("worker_id", worker_id) if worker_id is not None else _default_id()
         self._queues = _checked_queues(queues)
         self._lease_sec = _checked_number("lease_duration_seconds", lease_duration_seconds, 1, MOST_LEASE_SEC)
@@ -162,6 +164,26 @@ class ProcessingWorker:
 
     # --- its life ----------------------------------------------------------------------------------
 
+    def adjust(
+        self,
+        *,
+        worker_id: str | None = None,
+        queues: tuple[str, ...] | list[str] | None = None,
+        max_concurrent_jobs: int | None = None,
+    ) -> None:
+        """Change what the worker was made with, before it starts; what is not given stays.
+
+        `jobsync worker` does so for its options, where a module makes the worker.
+        """
+        if self._hub is not None:
+            raise NotRunning(f"worker {self.worker_id!r} has started: adjust it before")
+        if worker_id is not None:
+            self.worker_id = checked_name("worker_id", worker_id)
+        if queues is not None:
+            self._queues = _checked_queues(queues)
+        if max_concurrent_jobs is not None:
+            self._slots = checked_whole("max_concurrent_jobs", max_concurrent_jobs, 1, MOST_SLOTS)
+
     def start(self) -> None:
         """Join the fleet, take back what others lost, and begin; returns when the worker runs.
 
@@ -173,6 +195,7 @@ class ProcessingWorker:
             knowledge = self._knowledge()
             node = self._joined_node()
             try:
+                self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
                 terms = Terms(
                     worker_id=self.worker_id,
                     knowledge=knowledge,

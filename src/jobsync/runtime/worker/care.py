@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobsync.postgres.leases import Look
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.periodic import Periodic
 from jobsync.runtime.worker.kinds import Lane
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Care:
         self._next_due_sec = NEVER
         self._has_heard = False
         self._prune_due_sec = NEVER
+        self._periodic = Periodic(hub.node.settings.prefix, lambda: self._incarnation, self._leads)
+
+    def _leads(self) -> bool:
+        holding = self._hub.node.holding
+        return holding is not None and holding.leads_under is not None
 
     # --- the beginning and the end -----------------------------------------------------------------
 
@@ -60,16 +66,13 @@ class Care:
     @property
     def due_sec(self) -> float:
         """When something is to be seen to."""
-        return min(self._look_due_sec, self._prune_due_sec)
+        return min(self._look_due_sec, self._prune_due_sec, self._periodic.due_sec)
 
     @property
     def _look_due_sec(self) -> float:
         polls = POLLS_WHERE_HEARD if self._hub.node.hears_jobs else 1
-        poll_sec = self._looked_sec + self._hub.terms.poll_sec * polls
-        return max(
-            self._looked_sec + LOOK_EVERY_SEC if self._has_heard else min(self._next_due_sec, poll_sec),
-            self._looked_sec,
-        )
+        heard_sec = self._looked_sec + LOOK_EVERY_SEC if self._has_heard else NEVER
+        return min(heard_sec, self._next_due_sec, self._looked_sec + self._hub.terms.poll_sec * polls)
 
     def see_to(self, now_sec: float) -> bool:
         """See to whatever is due; True if anything was."""
@@ -81,15 +84,15 @@ class Care:
             self._extend(now_sec)
             seen = True
         if now_sec >= self._look_due_sec:
-            by_itself, self._has_heard = not self._has_heard, False
+            self._has_heard = False
             self._ask_what_is_lost()
-            if not hub.is_stopping:
-                self._look()
-                if by_itself:
-                    hub.look_for_more()
+            self._look()
             seen = True
         if now_sec >= self._prune_due_sec and not hub.is_stopping:
             self._prune(now_sec)
+            seen = True
+        if now_sec >= self._periodic.due_sec and not hub.is_stopping:
+            self._periodic.fire_due(lambda work: hub.line.run(work)[0])
             seen = True
         return seen
 
@@ -109,6 +112,7 @@ class Care:
     def _look(self) -> None:
         hub = self._hub
         self._looked_sec = boot_sec()
+        was_due = self._looked_sec >= self._next_due_sec
         (rows,) = hub.line.run(hub.leases.look(self.lanes_text))
         look = Look.of(rows)
         self._next_due_sec = NEVER if look.next_due_sec is None else boot_sec() + max(0.0, look.next_due_sec)
@@ -116,7 +120,7 @@ class Care:
             self._learn_lanes()
             self._lanes_known = look.lanes
             hub.look_for_more()
-        elif look.recovered or look.any_ready or look.any_gated:
+        elif was_due or look.recovered or look.any_ready or look.any_gated:
             hub.look_for_more()
         if look.recovered:
             log.info("worker %r took back %d jobs that lost their leases", hub.terms.worker_id, look.recovered)

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobsync.core.errors import InvalidArgument, JobsyncError, LeaseLost
 from jobsync.core.queue.new_job import checked_whole, payload_text
-from jobsync.core.queue.states import DONE
+from jobsync.core.queue.states import DONE, FAILED, RETRY
 from jobsync.core.queue.stored import RELEASES
 from jobsync.postgres.leases import Leases
 from jobsync.postgres.pool import Pool
@@ -54,8 +54,9 @@ class Desk:
         if status not in RELEASES:
             raise InvalidArgument(f"status={status!r} is refused: give one of {', '.join(RELEASES)}")
         text = None if result is None else payload_text(result)
-        wait_sec = 0.0 if status == "retry" else None
-        work = self._leases.end(job.as_attempt(), status, wait_sec=wait_sec, error=error, result=text)
+        if status == RETRY and job.attempts >= job.max_attempts:
+            status = FAILED
+        work = self._leases.end(job.as_attempt(), status, error=error, result=text)
         job.is_plain = False  # Its handler's return is not the end.
         ended = self._node.pool.run(work)[0][0]
         if not ended:
@@ -72,6 +73,7 @@ class Desk:
         job.raise_if_lost()
         if job.has_ended:
             raise LeaseLost(f"{job!r} has ended already: nothing is written")
+        is_over = False
         with self.transactions.connection() as conn, conn.transaction():
             yield conn
             if not is_usable(conn):
@@ -83,7 +85,9 @@ class Desk:
             if not end_transaction(conn, self._leases.end(job.as_attempt(), DONE), repr(job)):
                 job.lose()
                 raise LeaseLost(f"{job!r} is no longer this attempt's: nothing is written; its handler should stop")
-        job.has_ended = True
+            is_over = True
+        # Not so where the body asked for a rollback (psycopg.Rollback): then the handler's return is the end.
+        job.has_ended = is_over
 
     def close(self) -> None:
         """Close the connections."""

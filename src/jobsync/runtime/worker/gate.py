@@ -95,7 +95,7 @@ class Gate:
             self._may_wait = self._may_wait or len(rows) >= want
             jobs = hub.admit(rows, incarnation, now_sec, is_plain=False)
             self._from_token = max(job.token or 0 for job in jobs)
-            self._begin(jobs)
+            self._begin(jobs, now_sec)
 
         return self._errand(work, answered)
 
@@ -110,7 +110,7 @@ class Gate:
         self._not_before_sec = now_sec + FIRST_WAIT_SEC * 2 ** min(self._failures, MOST_DOUBLINGS)
         self._failures += 1
 
-    def _begin(self, jobs: list[RunningJob]) -> None:
+    def _begin(self, jobs: list[RunningJob], now_sec: float) -> None:
         hub = self._hub
         not_ours = []
         for job in jobs:
@@ -127,3 +127,5 @@ class Gate:
             hub.slots.start(job)
         for job in not_ours:
             hub.give_back(job)
+        if not_ours:
+            self._wait(now_sec)  # Until the database has the hand-over as well.

@@ -39,6 +39,7 @@ from jobsync.runtime.worker.terms import Terms
 log = logging.getLogger("jobsync")
 
 LOOK_AT_STOCK_SEC: Final = PATIENCE_SEC / 2
+DOUBT_SEC: Final = 0.1  # How often a node is asked whether it is certain of its place again.
 GIVE_UP_SEC: Final = 5.0  # How long a stopping worker tries to tell a database that is away.
 _RESULT_OF: Final = attrgetter("_result")
 
@@ -198,7 +199,13 @@ class Hub:
             until_sec = min(until_sec, boot_sec() + LOOK_AT_STOCK_SEC)
         if self.is_stopping:
             until_sec = min(until_sec, self._stop_until_sec)
+        elif self._more_ready and not self._may_take():
+            until_sec = min(until_sec, boot_sec() + DOUBT_SEC)
         return until_sec
+
+    def _may_take(self) -> bool:
+        """Whether jobs may be taken at all: not while it is unknown whether the node is still in the fleet."""
+        return not self.is_stopping and self.node.holding is not None and bool(self._care.lanes)
 
     def _take_note(self, now_sec: float) -> None:
         """See what happened while the hub was busy or at rest."""
@@ -237,7 +244,7 @@ class Hub:
         """Tell what ended and fetch more, in one round trip; True if there was anything to do."""
         self._settle_uncertain()
         errands = [*self._done_errand(), *self._end_errands()]
-        may_take = not self.is_stopping and self.node.holding is not None and bool(self._care.lanes)
+        may_take = self._may_take()
         try:
             if may_take:
                 errands += self._gate.errands(now_sec, plain_waits=self._more_ready)
