@@ -405,7 +405,8 @@ begin
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
     into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
-    select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
+    select n.name into leader from sync_node n where n.state = 'live' order by n.takes_tokens desc, n.created_on, n.name
+    limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
     select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
@@ -1110,6 +1111,25 @@ begin
         select a.place::integer, coalesce(_known[a.place], a.id), _known is null or _known[a.place] = a.id
         from unnest(_ids) with ordinality a(id, place)
         order by a.place;
+end $$;
+
+-- Store one job that any worker may take at once, and wake one up; its id. Null: the kind is new in this queue, and has no
+-- lane. It does what sync_job_enqueue does for such a job, without what the others need: a commit is all that it costs.
+create or replace function sync_job_enqueue_plain(_queue text, _kind text, _priority integer, _max_attempts integer, _payload jsonb)
+returns bigint
+language plpgsql as $$
+declare
+    _id bigint;
+    _lane integer;
+begin
+    select l.lane into _lane from sync_job_lane l where l.queue = _queue and l.kind = _kind;
+    if found then
+        insert into sync_job_body (lane, priority, max_attempts, payload)
+        values (_lane, _priority, _max_attempts, _payload) returning id into _id;
+        insert into sync_job_ready (id, lane, priority) values (_id, _lane, _priority);
+        perform pg_notify('sync_job', '');
+    end if;
+    return _id;
 end $$;
 
 -- Find a place within a limit for a job that is about to run; true if it has one. Never waits: where two ask for the same
@@ -1926,7 +1946,8 @@ create or replace function sync_notify_leader() returns void
 language plpgsql as $$
 begin
     perform pg_notify('sync_plan', coalesce(
-        (select n.name from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1), ''));
+        (select n.name from sync_node n where n.state = 'live'
+         order by n.takes_tokens desc, n.created_on, n.name limit 1), ''));
 end $$;
 
 -- Hint that tokens are free, to the nodes for which the plan wants them.

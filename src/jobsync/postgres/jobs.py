@@ -16,7 +16,7 @@ from jobsync.postgres.statement import Statement, call, statement
 from jobsync.postgres.talk import Apart, Talk
 
 CHUNK = 2_000
-ENQUEUE_TYPES = ("integer[]", "integer[]", "integer[]", "timestamptz[]", "text[]", "text[]", "text[]", "jsonb[]")
+PLAIN_TYPES = ("text", "text", "integer", "integer", "jsonb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,15 @@ class Jobs:
     def enqueue(self, job: NewJob, payload: str) -> Talk[int]:
         """Store one job whose payload is written already; give its id, or that of the job that has its job_id."""
         rows = yield self._enqueue_by_name(job, payload)
-        if not rows:
+        if not rows or rows[0][0] is None:  # The kind is new in this queue.
             lane = yield from self.lane(job.queue, job.kind)
             rows = yield self._enqueue_in_lane(lane, job, payload)
         return int(rows[0][0])
 
     def _enqueue_by_name(self, job: NewJob, payload: str) -> Statement:
         if job.is_plain:
-            return statement("enqueue_plain", self.prefix, job.queue, job.kind, job.priority, job.max_attempts, payload)
+            plain = (job.queue, job.kind, job.priority, job.max_attempts, payload)
+            return call("job_enqueue_plain", self.prefix, *plain, types=PLAIN_TYPES)
         where = (job.queue, job.kind, job.priority, job.max_attempts, instant(job.run_at), delay_sec(job.run_at))
         return statement("enqueue_one", self.prefix, *where, job.job_id, job.affinity, job.limit_key, payload)
 
