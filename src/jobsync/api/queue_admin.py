@@ -6,7 +6,7 @@ desk gives something to await.
 
 from typing import Any
 
-from jobsync.core.queue.new_job import DEFAULT_QUEUE, NewJob, checked_text, payload_text
+from jobsync.core.queue.new_job import DEFAULT_QUEUE, NewJob, checked_text
 from jobsync.core.queue.periodic import checked_cron
 from jobsync.core.queue.steering import (
     Limit,
@@ -15,6 +15,7 @@ from jobsync.core.queue.steering import (
     checked_days,
     checked_limit,
     checked_schedule_name,
+    checked_wish,
 )
 from jobsync.postgres.queue_admin import QueueAdminTalks
 from jobsync.runtime.queue_desk import QueueDesk
@@ -89,13 +90,7 @@ class QueueAdmin:
         Raises ExtraMissing where `jobsync[cron]` is not installed.
         """
         job = NewJob(kind, payload, priority=priority, queue=queue)
-        when = checked_cron(cron, timezone)
-        text = payload_text(payload)
-        return self._desk.do(
-            self._admin.schedule(
-                checked_schedule_name(name), when, queue=job.queue, kind=job.kind, payload=text, priority=job.priority
-            )
-        )
+        return self._desk.do(self._admin.schedule(checked_wish(name, checked_cron(cron, timezone), job)))
 
     def unschedule(self, name: str) -> bool:
         """Enqueue a periodic job no more; False where there is none of that name. What was enqueued stays."""

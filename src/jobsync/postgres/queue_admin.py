@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from jobsync.core.queue.periodic import Cron, Periodic
-from jobsync.core.queue.steering import Limit, Pause, Schedule
+from jobsync.core.queue.steering import Limit, Pause, PeriodicWish, Schedule
 from jobsync.postgres.statement import Row, Statement, call, statement
 from jobsync.postgres.talk import Talk
 
@@ -43,11 +43,9 @@ class QueueAdminTalks:
         rows = yield statement("list_limits", self._prefix)
         return {kind: Limit(at_once, per_key) for kind, at_once, per_key in rows}
 
-    def schedule(self, name: str, cron: Cron, *, queue: str, kind: str, payload: str, priority: int) -> Talk[None]:
-        """Set a periodic job; `payload` is JSON text."""
-        types = ("text", "text", "text", "text", "text", "jsonb", "integer")
-        given = (name, cron.expression, cron.timezone, queue, kind, payload, priority)
-        yield call("job_schedule", self._prefix, *given, types=types)
+    def schedule(self, wish: PeriodicWish) -> Talk[None]:
+        """Set a periodic job."""
+        yield schedule(self._prefix, wish)
 
     def unschedule(self, name: str) -> Talk[bool]:
         """Forget a periodic job; True if there was one."""
@@ -66,6 +64,15 @@ class QueueAdminTalks:
             gone += bite
             if bite < PRUNE_AT_MOST:
                 return gone
+
+
+def schedule(prefix: str, wish: PeriodicWish) -> Statement:
+    """Make the statement that sets a periodic job."""
+    types = ("text", "text", "text", "text", "text", "jsonb", "integer")
+    when = (wish.cron.expression, wish.cron.timezone)
+    return call(
+        "job_schedule", prefix, wish.name, *when, wish.queue, wish.kind, wish.payload, wish.priority, types=types
+    )
 
 
 class PeriodicStatements:

@@ -47,11 +47,14 @@ class Periodic:
         self._look_at_sec = 0.0
         self._complaints = frozenset[str]()
 
+    @property
+    def due_sec(self) -> float:
+        """When `fire_due` is to be called, on the boot clock; in the past: now."""
+        return 0.0 if not self._led and self._leads() else self._look_at_sec
+
     def next_due_sec(self) -> float:
-        """Count the seconds until `fire_due` is to be called; 0 or less: now."""
-        if self._leads() and not self._led:
-            return 0.0
-        return self._look_at_sec - boot_sec()
+        """Count the seconds until then; 0 or less: now."""
+        return self.due_sec - boot_sec()
 
     def fire_due(self, run: Callable[[Statement], list[Row]]) -> int:
         """Look, and enqueue what is due if it is this worker's turn; give how many jobs were enqueued.

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from jobsync.core.errors import InvalidArgument
-from jobsync.core.queue.new_job import checked_text, checked_whole
+from jobsync.core.queue.new_job import NewJob, checked_text, checked_whole, payload_text
+from jobsync.core.queue.periodic import Cron
 
 MOST_AT_ONCE = 10_000
 MOST_DAYS = 36_500.0
@@ -47,6 +48,24 @@ class Schedule:
     priority: int
     last_due: datetime
     last_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicWish:
+    """A periodic job as it is asked for; `payload` is JSON text. Make it with `checked_wish`."""
+
+    name: str
+    cron: Cron
+    queue: str
+    kind: str
+    payload: str
+    priority: int
+
+
+def checked_wish(name: object, when: Cron, job: NewJob) -> PeriodicWish:
+    """Check a periodic job that enqueues such jobs. Raises InvalidArgument."""
+    payload = payload_text(job.payload)
+    return PeriodicWish(checked_schedule_name(name), when, job.queue, job.kind, payload, job.priority)
 
 
 def checked_limit(kind: str, at_once: object, per_key: object) -> Limit:
