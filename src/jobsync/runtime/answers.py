@@ -48,11 +48,13 @@ def make_owns(
         if read_clock(boot) >= holding.boot_until_sec or wall_sec() >= holding.wall_until_sec:
             return False
         tokens, edges, answers = remembered
-        if tokens is not holding.tokens or len(answers) > MOST_REMEMBERED:
+        if tokens is not holding.tokens:
             tokens, edges, answers = remembered = holding.tokens, holding.tokens.edges, {}
         answer = answers.get(text)
         if answer is None:
             token = hash_function(task_text(text) if task.__class__ is str else text, total_tokens)
+            if len(answers) >= MOST_REMEMBERED:
+                answers.clear()
             # The set and its answers travel together, so another thread's change of both cannot mix them.
             answer = answers[text] = bisect_right(edges, token) & 1 == 1
         return answer
