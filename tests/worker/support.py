@@ -22,15 +22,15 @@ def queue(dsn: str, prefix: str) -> Iterator[JobQueue]:
         yield opened
 
 
-def status(jobs: JobQueue, id: int) -> str:
-    job = jobs.get(id)
+def status(jobs: JobQueue, job_number: int) -> str:
+    job = jobs.get(job_number)
     return "gone" if job is None else job.status
 
 
-def await_status(jobs: JobQueue, id: int, *wanted: str, limit_sec: float = 20.0) -> Any:
+def await_status(jobs: JobQueue, job_number: int, *wanted: str, limit_sec: float = 20.0) -> Any:
     """Wait until a job has one of these statuses, and give it."""
-    eventually(lambda: status(jobs, id) in wanted, f"job {id} is {wanted}", limit_sec=limit_sec)
-    return jobs.get(id)
+    eventually(lambda: status(jobs, job_number) in wanted, f"job {job_number} is {wanted}", limit_sec=limit_sec)
+    return jobs.get(job_number)
 
 
 def leases(dsn: str, prefix: str) -> int:

@@ -22,13 +22,19 @@ def test_a_handler_that_returns_makes_its_job_done_with_its_result(server_dsn: s
             seen.append(job)
             return {"sum": sum(job.payload), "text": 'a "quoted" \\ text, {NULL}'}
 
-        id = jobs.enqueue("add", [1, 2], priority=5, job_id="my own")
+        job_number = jobs.enqueue("add", [1, 2], priority=5, job_id="my own")
         with made:
-            job = await_status(jobs, id, "done")
+            job = await_status(jobs, job_number, "done")
             assert job.result == {"sum": 3, "text": 'a "quoted" \\ text, {NULL}'}
             assert (job.attempts, job.crashes, job.progress, job.last_error) == (1, 0, 100, None)
             (ran,) = seen
-            assert (ran.id, ran.kind, ran.queue, ran.job_id, ran.priority) == (id, "add", "default", "my own", 5)
+            assert (ran.id, ran.kind, ran.queue, ran.job_id, ran.priority) == (
+                job_number,
+                "add",
+                "default",
+                "my own",
+                5,
+            )
             assert (ran.attempts, ran.crashes, ran.max_attempts, ran.affinity) == (1, 0, 3, None)
             assert ran.created_at == job.created_at
             assert ran.worker_id == "one"
@@ -50,7 +56,9 @@ def test_many_jobs_of_many_kinds_are_each_run_once_and_leave_no_lease(server_dsn
         ids = jobs.enqueue_many([("abc"[number % 3], number) for number in range(3000)])
         eventually(lambda: jobs.counts()["done"] == 3000, "all are done", limit_sec=60)
         assert sorted(ran) == sorted(ids)
-        assert [jobs.get(id).result for id in ids[:6]] == [id if id % 3 == 0 else None for id in ids[:6]]  # type: ignore[union-attr]
+        assert [jobs.get(job_number).result for job_number in ids[:6]] == [
+            job_number if job_number % 3 == 0 else None for job_number in ids[:6]
+        ]  # type: ignore[union-attr]
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left")
 
 
@@ -94,15 +102,15 @@ def test_a_failure_is_tried_again_until_the_last_attempt(server_dsn: str, prefix
         raise ValueError("no such file \0 password=geheim")
 
     with queue(server_dsn, prefix) as jobs, made:
-        id = jobs.enqueue("bad", max_attempts=3)
-        job = await_status(jobs, id, "failed")
+        job_number = jobs.enqueue("bad", max_attempts=3)
+        job = await_status(jobs, job_number, "failed")
         assert attempts == [1, 2, 3]
         assert (job.attempts, job.crashes) == (3, 0)
         assert "Traceback" in job.last_error
         assert "ValueError: no such file" in job.last_error
         assert "geheim" not in job.last_error
         assert "slots.py" not in job.last_error
-        assert len(jobs.errors(id)) == 3
+        assert len(jobs.errors(job_number)) == 3
 
 
 def test_an_async_failure_has_its_traceback_too(server_dsn: str, prefix: str) -> None:
@@ -131,8 +139,8 @@ def test_retry_says_when_and_cancel_ends_it(server_dsn: str, prefix: str) -> Non
         raise Cancel("nobody wants it")
 
     with queue(server_dsn, prefix) as jobs, made:
-        id = jobs.enqueue("later")
-        job = await_status(jobs, id, "retry")
+        job_number = jobs.enqueue("later")
+        job = await_status(jobs, job_number, "retry")
         assert timedelta(minutes=59) < job.run_at - job.created_at < timedelta(minutes=61)
         assert job.last_error == "Retry: the other side sleeps"
         cancelled = await_status(jobs, jobs.enqueue("never"), "cancelled")
@@ -159,8 +167,8 @@ def test_a_result_that_only_the_database_refuses_fails_its_own_job_alone(server_
     with queue(server_dsn, prefix) as jobs:
         ids = jobs.enqueue_many([("fine", None)] * 5 + [("odd", None)] + [("fine", None)] * 5)
         with made:
-            for id in ids:
-                await_status(jobs, id, "failed" if id == ids[5] else "done")
+            for job_number in ids:
+                await_status(jobs, job_number, "failed" if job_number == ids[5] else "done")
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
@@ -263,15 +271,15 @@ def test_progress_is_seen_and_a_lost_attempt_is_told(server_dsn: str, prefix: st
             assert job.lost
 
     with queue(server_dsn, prefix) as jobs, made:
-        id = jobs.enqueue("x")
-        eventually(lambda: jobs.get(id).progress == 50, "progress")  # type: ignore[union-attr]
-        assert jobs.get(id).progress_message == "half way"  # type: ignore[union-attr]
-        assert jobs.cancel(id)
+        job_number = jobs.enqueue("x")
+        eventually(lambda: jobs.get(job_number).progress == 50, "progress")  # type: ignore[union-attr]
+        assert jobs.get(job_number).progress_message == "half way"  # type: ignore[union-attr]
+        assert jobs.cancel(job_number)
         go.set()
         eventually(lambda: told, "told")
-        assert jobs.get(id).status == "cancelled"  # type: ignore[union-attr]
+        assert jobs.get(job_number).status == "cancelled"  # type: ignore[union-attr]
         with pytest.raises(LeaseLost):
-            made.update_progress(id, 70)
+            made.update_progress(job_number, 70)
 
 
 @pytest.mark.parametrize(
@@ -297,10 +305,10 @@ def test_a_handler_may_release_its_job_itself(
         return None
 
     with queue(server_dsn, prefix) as jobs, made:
-        id = jobs.enqueue("x", max_attempts=max_attempts)
+        job_number = jobs.enqueue("x", max_attempts=max_attempts)
         if released_as == "retry" and max_attempts == 1:
             stands_as = "failed"
-        job = await_status(jobs, id, stands_as)
+        job = await_status(jobs, job_number, stands_as)
         assert job.result == ([7] if released_as == "done" else None)
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left")
         expected = {"pending": [1, 1], "retry": [1, 2] if max_attempts == 3 else [1]}.get(released_as, [1])

@@ -78,6 +78,7 @@ class Hub:
         self._head: RunningJob | None = None
         self._head_since_sec = 0.0
         self._given_up: set[RunningJob] = set()  # Released at the end of a stop's patience.
+        self._has_given_up = False
         self._struck_off: set[RunningJob] = set()  # Those of them whose end is counted.
         self._thread = threading.Thread(target=self._run, name=f"jobsync-worker-{terms.worker_id}", daemon=True)
 
@@ -219,7 +220,7 @@ class Hub:
         head = self.slots.fetched[0] if self.slots.fetched else None
         if head is not self._head:
             self._head, self._head_since_sec = head, now_sec
-        if self.is_stopping and now_sec >= self._stop_until_sec:
+        if self.is_stopping and now_sec >= self._stop_until_sec and not self._has_given_up:
             self._give_up()
         self.slots.dispatch()
 
@@ -428,7 +429,7 @@ class Hub:
                 self._given_up.add(job)
                 job.has_ended = True
                 self.ended.append((job, Ending(PENDING)))
-        self.left_behind = tuple(self.slots.running())
+        self._has_given_up = True
         for job in self._given_up:
             job.lose()
             self.slots.cancel(job)
@@ -443,7 +444,7 @@ class Hub:
         if now_sec > self._stop_until_sec + GIVE_UP_SEC:
             return True
         is_told = not (self.slots.fetched or self.slots.done or self.ended)
-        return is_told and (not self.slots.running() or now_sec >= self._stop_until_sec)
+        return is_told and (self._has_given_up or not self.slots.running())
 
     def _end(self) -> None:
         self.is_stopping = True
