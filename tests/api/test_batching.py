@@ -1,6 +1,9 @@
 """Sizes of batches, and claims that are made beside the work."""
 
 import threading
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -58,36 +61,75 @@ def test_small_batches_are_not_claimed_ahead() -> None:
 BATCH: Batch = [(Task("x"), 1), (Task("y"), 2)]
 
 
+class Claimer:
+    """Claims what `claim` gives, and takes note of what is released."""
+
+    def __init__(self, claim: Callable[[], set[str]] = lambda: {"x", "y"}) -> None:
+        self.claim = claim
+        self.taken_over = set[str]()
+        self.released: list[str] = []
+
+    def claiming(self) -> AbstractContextManager[set[str]]:
+        return nullcontext(self.taken_over)
+
+    def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
+        assert batch is BATCH
+        return self.claim()
+
+    def release_batch(self, texts: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
+        self.released += sorted(set(texts) - but_not)
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Lets the claims of `late` come, after nobody has waited for them."""
+    monkeypatch.setattr("jobsync.api.batching.ABANDON_SEC", 0.01)
+    return threading.Event()
+
+
+@pytest.fixture
+def late(answer: threading.Event) -> Claimer:
+    def claim() -> set[str]:
+        assert answer.wait(10)
+        return {"x", "y"}
+
+    return Claimer(claim)
+
+
 def test_the_claims_are_waited_for() -> None:
-    claiming = Claiming(lambda batch, _: {task.text for task, _ in batch}, lambda _: None, BATCH)
-    assert claiming.result() == {"x", "y"}
+    assert Claiming(Claimer(), BATCH).result() == {"x", "y"}
 
 
 def test_an_error_is_raised_where_the_claims_are_waited_for() -> None:
-    def claim(batch: Batch, given_up: object) -> set[str]:
+    def claim() -> set[str]:
         raise OSError("gone")
 
-    claiming = Claiming(claim, lambda _: None, BATCH)
     with pytest.raises(OSError, match="gone"):
-        claiming.result()
+        Claiming(Claimer(claim), BATCH).result()
 
 
-def test_claims_that_nobody_waits_for_any_more_are_released_where_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobsync.api.batching.ABANDON_SEC", 0.01)
-    answer, released = threading.Event(), list[list[str]]()
-
-    def claim(batch: Batch, given_up: object) -> set[str]:
-        assert answer.wait(10)
-        return {"x"}
-
-    claiming = Claiming(claim, released.append, BATCH)
+def test_claims_that_nobody_waits_for_any_more_are_released_where_they_end(
+    late: Claimer, answer: threading.Event
+) -> None:
+    claiming = Claiming(late, BATCH)
     assert claiming.abandon() == []
     answer.set()
-    eventually(lambda: released == [["x"]])
+    eventually(lambda: late.released == ["x", "y"])
+
+
+def test_claims_that_come_late_are_not_released_where_others_have_them(late: Claimer, answer: threading.Event) -> None:
+    claiming = Claiming(late, BATCH)
+    assert claiming.abandon() == []
+    late.taken_over.add("x")
+    answer.set()
+    claiming.wait()
+    assert late.released == ["y"]
 
 
 def test_claims_that_are_there_are_given_back_to_who_abandons_them() -> None:
-    claiming = Claiming(lambda batch, _: {task.text for task, _ in batch}, lambda _: pytest.fail("twice"), BATCH)
+    claimer = Claimer()
+    claiming = Claiming(claimer, BATCH)
     claiming.result()
     assert sorted(claiming.abandon()) == ["x", "y"]
     assert claiming.abandon() == []
+    assert claimer.released == []

@@ -4,12 +4,14 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import psycopg
 import pytest
 from psycopg.errors import DeadlockDetected
 
-from jobsync import Job, JobsyncError
+from jobsync import DatabaseUnavailable, Job, JobsyncError
 from jobsync.api.loop_desk import LoopDesk
 from jobsync.postgres import pool, statement
 from jobsync.runtime.ledger import Ledger
@@ -87,12 +89,38 @@ def test_two_jobs_of_one_name_in_one_run_do_each_task_once(server_dsn: str, pref
     assert sorted(done) == list(range(300))  # type: ignore[type-var]
 
 
+def test_threads_of_one_job_in_a_run_add_each_task_once(server_dsn: str, prefix: str) -> None:
+    def add_and_audit(number: int) -> bool:
+        added = a.add_task(number)
+        a.write_audit()
+        return added
+
+    with Job("a", coordination_config=settings(server_dsn, prefix), run="r") as a:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(10):
+                assert sum(threads.map(a.add_task, [number] * 16)) == 1
+            assert sum(threads.map(add_and_audit, sorted([*range(20)] * 8))) == 10
+        assert not a.add_task(0)
+        assert len(a.get_audit()) == 20
+
+
+def test_a_task_whose_claim_failed_can_be_added_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> set[str]:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(Ledger, "claim_now", fail)
+        away.setattr(Ledger, "claim_soon", fail)
+        with pytest.raises(DatabaseUnavailable):
+            job.add_task("x")
+    assert job.add_task("x")
+
+
 def test_a_lock_on_the_tables_ends_no_loop(
-    job: Job, server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    job: Job, server_dsn: str, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(job._node.pool, "_wait_sec", 0.2)  # type: ignore[union-attr]
-    first, go_on = threading.Event(), threading.Event()
+    first, go_on, lifted = threading.Event(), threading.Event(), threading.Event()
     done: list[object] = []
 
     def work() -> None:
@@ -102,17 +130,25 @@ def test_a_lock_on_the_tables_ends_no_loop(
                 first.set()
                 assert go_on.wait(30)
 
+    def hold() -> None:
+        while not lifted.is_set():
+            # The audits behind may have got the connection first, and then its turn does not come under the lock.
+            with suppress(DatabaseUnavailable):
+                job.set_claim("y")
+                return
+
     waiting = "select pid from pg_locks where not granted and relation::regclass::text like %s"
     with in_thread(work):
         assert first.wait(20)
         with psycopg.connect(server_dsn) as conn:
             conn.execute(f"lock table {prefix}claim_in_run, {prefix}claim_by_date in access exclusive mode".encode())
-            held = [threading.Thread(target=lambda: job.set_claim("y")) for _ in range(RECORDERS)]
+            held = [threading.Thread(target=hold) for _ in range(RECORDERS)]
             for thread in held:
                 thread.start()
             eventually(lambda: len(query(server_dsn, waiting, f"{prefix}%")) == RECORDERS)
             go_on.set()
             eventually(lambda: "the loop waits for the database" in caplog.text)
+        lifted.set()
         for thread in held:
             thread.join(20)
     assert done == list(range(40))

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from jobsync import AlreadyDone, ConnectionsLent, Job, JobsyncError, OwnershipLost, TransactionLost
+from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.place import TRANSACTIONS
 from tests.api.jobs import eventually, in_thread, owned_by, query, settings
 
@@ -103,25 +104,47 @@ def test_a_task_of_another_node_is_refused_before_the_body(server_dsn: str, pref
 
 def test_a_handover_waits_for_the_transaction(server_dsn: str, prefix: str, results: str) -> None:
     given = settings(server_dsn, prefix)
-    joined = threading.Event()
+    begun, joined, done = threading.Event(), threading.Event(), threading.Event()
 
     def second() -> None:
+        assert begun.wait(20)
         with Job("b", coordination_config=given) as b:
             joined.set()
             eventually(lambda: len(b.my_tokens) == 50)
             done.wait(20)
 
-    done = threading.Event()
     with Job("a", coordination_config=given) as a:
         task = task_that_moves(a)
         with in_thread(second):
             with a.transaction(task) as conn:
-                eventually(lambda: not a.can_claim_task(task))
+                begun.set()
+                eventually(lambda: a.my_tokens and not a.can_claim_task(task))
                 assert not joined.is_set()
                 write(conn, results, task)
             assert joined.wait(10)
             done.set()
     assert query(server_dsn, f"select * from {results}") == [(task,)]
+
+
+def test_a_token_that_is_given_up_before_the_body_refuses_the_transaction(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(server_dsn, prefix)
+    see_to_day = Ledger.see_to_day
+
+    with Job("a", coordination_config=given) as a, ExitStack() as others:
+        task = task_that_moves(a)
+
+        def see_to_day_slowly(ledger: Ledger) -> None:
+            """Making the tables of a day takes its time: the token moves meanwhile."""
+            monkeypatch.undo()
+            see_to_day(ledger)
+            b = others.enter_context(Job("b", coordination_config=given))
+            eventually(lambda: b.can_claim_task(task))
+
+        monkeypatch.setattr(Ledger, "see_to_day", see_to_day_slowly)
+        with pytest.raises(OwnershipLost, match="is not node 'a'"), a.transaction(task):
+            pytest.fail("the body ran, and no hand-over waited for it")
 
 
 def test_tokens_that_moved_under_the_body_leave_nothing_written(server_dsn: str, prefix: str, results: str) -> None:

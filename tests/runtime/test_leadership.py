@@ -14,6 +14,7 @@ from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.hands import InHand
 from jobsync.runtime.leadership import OVERRUN_SEC, Lead, Singleton, gain, leading
+from jobsync.runtime.waiting import Flag
 from tests.api.jobs import eventually
 
 FOREVER = 1e12
@@ -32,7 +33,7 @@ class Node:
         self.hands = InHand()
         self.engine = self
         self.standing = replace(NOBODY, holding=holding, leader="z")
-        self.stop = threading.Event()
+        self.stop = Flag()
         self._changed = threading.Condition()
 
     def publish(self, holding: Holding) -> None:

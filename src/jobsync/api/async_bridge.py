@@ -14,6 +14,8 @@ from contextvars import Context, copy_context
 from functools import wraps
 from typing import Any
 
+from jobsync.runtime.waiting import Flag
+
 
 class LoopBridge:
     """Calls plain and async functions on one event loop, from other threads."""
@@ -104,8 +106,8 @@ async def _carried(call: "Future[Any]", function: Callable[..., object], args: t
         call.set_result(result)
 
 
-class StopEvent(threading.Event):
-    """A `threading.Event` that also wakes who cannot wait for one."""
+class StopEvent(Flag):
+    """A flag that also wakes who cannot wait for one."""
 
     def __init__(self) -> None:
         super().__init__()

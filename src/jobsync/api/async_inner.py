@@ -1,6 +1,5 @@
 """The `Job` that an `AsyncJob` stands on, with what only the latter asks of it."""
 
-import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,6 +12,7 @@ from jobsync.core.tasks import Task, TaskId, as_task
 from jobsync.runtime.leadership import Lead, gain
 from jobsync.runtime.transactions import OwnedWork
 from jobsync.runtime.visitor import Visitor
+from jobsync.runtime.waiting import Flag
 
 
 class InnerJob(Job):
@@ -28,6 +28,10 @@ class InnerJob(Job):
     def claims_wait(self) -> bool:
         """Whether `add_task` waits for the database: only in a run."""
         return self._run is not None
+
+    def one_adding(self, task: Task | TaskId) -> AbstractContextManager[bool]:
+        """Tell whether one call of `add_task` alone may add the task."""
+        return self._one_adding(as_task(task).text)
 
     def claim_to_add(self, task: Task | TaskId) -> bool:
         """Do the part of `add_task` that may wait: claim."""
@@ -72,7 +76,7 @@ class InnerJob(Job):
 
     # --- leading -------------------------------------------------------------------------------
 
-    def gain_lead(self, stop: threading.Event, timeout: float | None) -> Lead:
+    def gain_lead(self, stop: Flag, timeout: float | None) -> Lead:
         """Wait until this node leads, unless `stop` is set before."""
         node = self._running()
         assert not isinstance(node, Visitor)

@@ -113,11 +113,12 @@ class AsyncJob(AsyncLeaderMethods):
         job = self._job
         if not job.claims_wait:
             return job.add_task(task)
-        claimed = await self._waited(lambda: job.claim_to_add(task))
-        # Remembered in the step in which the caller gets his yes: a caller who was cancelled before it has not begun
-        # the task, and must not find it audited. Its claim stands; asked again, it is this node's again.
-        if claimed:
-            job.remember(task)
+        with job.one_adding(task) as is_first:
+            claimed = is_first and await self._waited(lambda: job.claim_to_add(task))
+            # Remembered in the step in which the caller gets his yes: a caller who was cancelled before it has not
+            # begun the task, and must not find it audited. Its claim stands; asked again, it is this node's again.
+            if claimed:
+                job.remember(task)
         return claimed
 
     @described_by(Job.write_audit)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -15,6 +14,7 @@ from jobsync.api.checks import is_async
 from jobsync.api.job import Job
 from jobsync.runtime.callbacks import takes_an_argument
 from jobsync.runtime.leadership import Lead, Loss
+from jobsync.runtime.waiting import Flag
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,7 +87,7 @@ class AsyncLeaderMethods(AsyncMembership):
         self._require_loop()
         job = self._job
         job.leader(timeout)  # It refuses what it would refuse; nothing is waited for before it is entered.
-        stop = threading.Event()
+        stop = Flag()
         job.stop_event.on_set(stop.set)
         try:
             lead = await _gained(lambda: job.gain_lead(stop, timeout), give_up=stop.set)
@@ -141,9 +141,9 @@ async def _gained(gain: Callable[[], Lead], *, give_up: Callable[[], None]) -> L
         raise
 
 
-async def _unless_cancelled(wait: Callable[[threading.Event], R]) -> R:
+async def _unless_cancelled(wait: Callable[[Flag], R]) -> R:
     """Wait in a thread of its own, which ends with a waiter who is cancelled."""
-    given_up = threading.Event()
+    given_up = Flag()
     threads = Threads("jobsync-lead-wait", 1)
     waiting = threads.submit(lambda: wait(given_up))
     threads.close()

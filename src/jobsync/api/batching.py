@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from jobsync.core.tasks import Task
+from jobsync.runtime.waiting import Flag, begin
 
 Batch = list[tuple[Task, int]]  # each task with its token
-Claim = Callable[[Batch, Callable[[], bool]], set[str]]  # with what tells that nobody waits for the answer any more
 BATCH_SEC = 0.1
 FIRST_AHEAD = 32
 ABANDON_SEC = 1.0
@@ -51,53 +54,79 @@ class Pace:
         return size
 
 
-class Claiming:
-    """A batch that is being claimed in a thread of its own."""
+class Claimer(Protocol):
+    """What claiming beside the bodies needs of the job."""
 
-    def __init__(self, claim: Claim, release: Callable[[list[str]], None], batch: Batch) -> None:
+    def claiming(self) -> AbstractContextManager[set[str]]:
+        """Give a set that fills with what other claims of this job ask for while the block runs."""
+
+    def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
+        """Claim durably; give the texts of those that are this node's. `given_up`: nobody waits for it any more."""
+
+    def release_batch(self, texts: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
+        """Let go of claims, but not of some that are somebody else's by then."""
+
+
+class Claiming:
+    """A batch that is being claimed in a thread of its own.
+
+    What was claimed goes to the loop, or is released where the claim ends; whoever takes it first has it, by one call
+    and without a lock, since a handler may close the loop in the middle of anything.
+    """
+
+    def __init__(self, claimer: Claimer, batch: Batch) -> None:
         self.batch = batch
-        self._claim = claim
-        self._release = release
-        self._claimed: set[str] = set()
+        self._claimer = claimer
+        self._claimed: list[set[str]] = []
         self._error: Exception | None = None
-        self._lock = threading.Lock()
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name="jobsync-claim", daemon=True)
-        self._thread.start()
+        self._over = Flag()
+        try:
+            begin(threading.Thread(target=self._run, name="jobsync-claim", daemon=True))
+        except BaseException:
+            self._abandoned = True  # Whatever a handler raised meanwhile: nobody will ask for the claims.
+            raise
 
     def _run(self) -> None:
         try:
-            claimed = self._claim(self.batch, lambda: self._abandoned)
+            with self._claimer.claiming() as taken_over:
+                self._claimed.append(self._claimer.claim_batch(self.batch, lambda: self._abandoned))
+                if self._abandoned:
+                    # Another loop of this job may have claimed them meanwhile, and have them in hand.
+                    self._claimer.release_batch(self._take(), taken_over)
         except Exception as error:  # noqa: BLE001 - raised where the claims are waited for
             self._error = error
-            return
-        with self._lock:
-            self._claimed = claimed
-            abandoned = self._abandoned
-        if abandoned:
-            self._release(list(claimed))
+        finally:
+            self._over.set()
+
+    def _take(self) -> list[str]:
+        try:
+            return list(self._claimed.pop())
+        except IndexError:
+            return []
 
     @property
     def is_over(self) -> bool:
         """Whether the database has answered."""
-        return not self._thread.is_alive()
+        return self._over.is_set()
 
     def is_over_soon(self) -> bool:
         """Whether the database answers within the time that a loop may wait for it."""
-        self._thread.join(ABANDON_SEC)
-        return self.is_over
+        return self._over.wait(ABANDON_SEC)
+
+    def wait(self) -> None:
+        """Wait until the database has answered."""
+        self._over.wait()
 
     def result(self) -> set[str]:
         """Wait for the claims; raises what claiming raised."""
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
-        return self._claimed
+        return set(self._claimed[0]) if self._claimed else set()
 
     def abandon(self) -> list[str]:
         """Give what was claimed and is to be released. Claims that take long are released where they end."""
-        self._thread.join(ABANDON_SEC)
-        with self._lock:
-            self._abandoned = True
-            claimed, self._claimed = self._claimed, set()
-        return list(claimed)
+        self._over.wait(ABANDON_SEC)
+        self._abandoned = True
+        return self._take()

@@ -1,8 +1,8 @@
 """Between a `tasks()` loop and the node: what the loop asks, and patience while the database is away."""
 
 import logging
-import threading
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from jobsync.api.batching import Batch
 from jobsync.api.membership import AnyNode
@@ -11,6 +11,7 @@ from jobsync.core.holding import Holding
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.solo import SoloLedger
+from jobsync.runtime.waiting import Flag
 
 log = logging.getLogger("jobsync")
 
@@ -26,7 +27,7 @@ class LoopDesk:
         node: AnyNode,
         ledger: Ledger | SoloLedger,
         *,
-        stop: threading.Event,
+        stop: Flag,
         token_of_text: Callable[[str], int],
     ) -> None:
         self._node = node
@@ -38,6 +39,7 @@ class LoopDesk:
         self.take_in_hand = node.hands.take
         self.put_back = node.hands.put_back
         self.record_done = ledger.done
+        self.claiming = ledger.claiming
 
     def holding_now(self) -> Holding | None:
         """Give what is held this instant."""
@@ -59,9 +61,9 @@ class LoopDesk:
         ledger = self._ledger
         return ledger.run_name is None or not isinstance(ledger, Ledger) or ledger.claimed_as(text) == incarnation
 
-    def release_batch(self, texts: list[str]) -> None:
-        """Let go of claims."""
-        self._ledger.release(texts)
+    def release_batch(self, texts: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
+        """Let go of claims, but not of some that are somebody else's by then."""
+        self._ledger.release(texts, but_not)
 
     def done_by_anybody(self, texts: list[str]) -> set[str]:
         """Ask which tasks are done in the run, by whomever."""

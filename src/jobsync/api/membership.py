@@ -28,6 +28,7 @@ from jobsync.runtime.node import Node
 from jobsync.runtime.shared_nodes import NODES
 from jobsync.runtime.solo import SoloLedger, SoloNode
 from jobsync.runtime.visitor import Visitor
+from jobsync.runtime.waiting import Flag
 
 log = logging.getLogger("jobsync")
 
@@ -85,10 +86,10 @@ class Membership:
         self._token_of_text = self._tokens_by_text.__getitem__
         self._total_tokens = total
         self._prefix = settings.prefix
-        self._stop = threading.Event()
+        self._stop = Flag()
         self._lock = threading.RLock()
         self._entered = self._leaving = False
-        self._left = threading.Event()
+        self._left = Flag()
         self._leaver: int | None = None
         self._pid = 0
         self._day: Day | None = None
@@ -96,6 +97,7 @@ class Membership:
         self._ledger: Ledger | SoloLedger | None = None
         self._records = Records(self._prefix, node_name)
         self._added: dict[str, None] = {}
+        self._adding, self._auditing = set[str](), set[str]()  # In a run: on the way there, and from there.
         self._loops: list[TaskLoop] = []
         self._owns: Owns = self._not_running
         self._body_began = False

@@ -64,12 +64,33 @@ class TaskMethods(Membership):
         """Claim a task and remember it for `write_audit()`; False when it is not this node's.
 
         Without a run the claim is written within 50 ms (a kill may lose it); in a run it is durable before this
-        returns, and False when somebody else has or had it.
+        returns, and False when somebody else has or had it: another node, another job of this one, or another call
+        of this method, so that each task of the run gets one yes.
         """
+        if self._run is not None:
+            with self._one_adding(as_task(task).text) as is_first:
+                return is_first and self._claim_and_remember(task)
+        return self._claim_and_remember(task)
+
+    def _claim_and_remember(self, task: Task | TaskId) -> bool:
         claimed = self._claim_to_add(task)
         if claimed:
             self._remember(as_task(task).text)
         return claimed
+
+    @contextmanager
+    def _one_adding(self, text: str) -> Iterator[bool]:
+        """Tell whether this call alone may add a task of the run: not where it is being added, or has been."""
+        self._working()
+        with self._lock:
+            is_first = not any(text in each for each in (self._adding, self._added, self._auditing))
+            if is_first:
+                self._adding.add(text)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                self._adding.discard(text)
 
     def _remember(self, text: str) -> None:
         with self._lock:
@@ -105,6 +126,8 @@ class TaskMethods(Membership):
     def _take_added(self) -> list[str]:
         with self._lock:
             added, self._added = self._added, {}
+            if self._run is not None:
+                self._auditing.update(added)
         return list(added)
 
     def _audit(self, texts: list[str]) -> None:
@@ -117,6 +140,8 @@ class TaskMethods(Membership):
                 with self._lock:
                     self._added = {**dict.fromkeys(texts), **self._added}
                 raise
+            finally:
+                self._auditing.difference_update(texts)
             ledger.flush()
 
     def get_audit(self) -> list[dict[str, Any]]:
@@ -200,8 +225,11 @@ class TaskMethods(Membership):
             raise CoordinationDisabled("transaction() needs a node of a fleet: this job stands alone, or only observes")
         text = task.task.text if isinstance(task, Claim) else as_task(task).text
         token = self._token_of_text(text)
-        fence = Fence(task.incarnation, task.epoch) if isinstance(task, Claim) else self._fence_of(text, token)
-        return OwnedWork(node, ledger, self._records, text=text, token=token, fence=fence, repeat=repeat)
+
+        def find_fence() -> Fence | None:
+            return Fence(task.incarnation, task.epoch) if isinstance(task, Claim) else self._fence_of(text, token)
+
+        return OwnedWork(node, ledger, self._records, text=text, token=token, find_fence=find_fence, repeat=repeat)
 
     @contextmanager
     def _outcome_noted(self, text: str) -> Iterator[None]:

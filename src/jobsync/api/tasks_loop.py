@@ -18,7 +18,7 @@ from itertools import chain
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from jobsync.api.batching import Batch, Claiming, Pace
+from jobsync.api.batching import Batch, Claimer, Claiming, Pace
 from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
@@ -35,7 +35,7 @@ IDLE_MOST_SEC = 0.5
 Source: TypeAlias = Iterable[TaskId | Task] | Callable[[], Iterable[TaskId | Task]]
 
 
-class Worker(Protocol):
+class Worker(Claimer, Protocol):
     """What the loop needs of its job."""
 
     def now_sec(self) -> float:
@@ -53,14 +53,8 @@ class Worker(Protocol):
     def put_back(self, token: int) -> None:
         """Let them wait no more."""
 
-    def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
-        """Claim durably; give the texts of those that are this node's."""
-
     def claim_stands(self, text: str, incarnation: int) -> bool:
         """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""
-
-    def release_batch(self, texts: list[str]) -> None:
-        """Let go of claims."""
 
     def record_done(self, texts: list[str]) -> None:
         """Record that tasks are done."""
@@ -94,6 +88,7 @@ class TaskLoop:
         self._source = source
         self._walks_again = worker.in_run and (callable(source) or isinstance(source, Collection))
         self._walk: Iterator[Task] = iter(())
+        self._again: deque[Task] = deque()
         self._looks_ahead = False
         self._look_ahead_at = -1
         self._pace = Pace(1)
@@ -144,6 +139,7 @@ class TaskLoop:
         self._closed = True
         texts = [task.text for task, _ in self._ready]
         self._ready.clear()
+        self._again.clear()
         if self._in_hand is not None:
             (task, token), self._in_hand = self._in_hand, None
             self._worker.put_back(token)
@@ -200,33 +196,47 @@ class TaskLoop:
         self._worker.put_back(token)
         if self._lost:
             self._worker.release_batch([task.text])
-        if self._ready:
+        if self._ready or self._coming is not None:
             self._give_back_if_slow()
 
     def _give_back_if_slow(self) -> None:
         """Let go of what was claimed in quicker times: others may want it before this node comes to it."""
         now_sec = self._worker.now_sec()
         body_sec, self._asked_sec = now_sec - self._asked_sec, now_sec
-        if body_sec < SLOW_BODY_SEC or body_sec * len(self._ready) < HELD_MOST_SEC:
+        coming = len(self._coming.batch) if isinstance(self._coming, Claiming) else 0
+        if body_sec < SLOW_BODY_SEC or body_sec * (len(self._ready) + coming) < HELD_MOST_SEC:
             return
         tasks = [task for task, _ in self._ready]
-        self._ready.clear()
         claimed = [task.text for task in tasks]
-        # What is still being claimed is left to come: released late, it could be in hand again by then.
-        if isinstance(self._coming, Claiming) and self._coming.is_over:
-            tasks += [task for task, _ in self._coming.batch]
-            claimed += self._coming.abandon()
-            self._coming = None
+        patient = bool(self._ready)
+        self._ready.clear()
         self._pace = self._new_pace()
-        self._put_before_walk(tasks)
-        self._worker.release_batch(claimed)
+        self._claim_again(tasks)
+        self._worker.release_batch(claimed + self._let_go_of_coming(patient=patient))
 
-    def _put_before_walk(self, tasks: list[Task]) -> None:
-        """Have tasks claimed again."""
+    def _let_go_of_coming(self, *, patient: bool) -> list[str]:
+        """Have what is claimed ahead claimed again, after what waits for that already; give what is to be released.
+
+        What is still being claimed is left to come, after those: released late, it could be in hand again by then.
+        """
+        coming = self._coming
+        if not isinstance(coming, Claiming) or not (coming.is_over_soon() if patient else coming.is_over):
+            return []
+        claimed = coming.abandon()
+        self._coming = None
+        later = [task for task, _ in coming.batch]
+        self._forget(later)
+        self._again.extend(later)
+        return claimed
+
+    def _claim_again(self, tasks: list[Task]) -> None:
+        """Have tasks that were at hand claimed again, before all others: the walk came to them first."""
+        self._forget(tasks)
+        self._again.extendleft(reversed(tasks))
+
+    def _forget(self, tasks: list[Task]) -> None:
         for task in tasks:
             self._seen_undone.pop(task.text, None)
-        if tasks:
-            self._walk = chain(tasks, self._walk)
 
     def _take_owned(self) -> bool:
         """Take the next task in hand that is owned this instant; False when none is at hand."""
@@ -247,11 +257,6 @@ class TaskLoop:
                 # Whose they are cannot be told now. The walk waits until it can, and claims them again.
                 doubtful += [task, *(each for each, _ in ready)]
                 ready.clear()
-                if isinstance(self._coming, Claiming) and self._coming.is_over_soon():
-                    # It comes after these, and stays after them.
-                    doubtful += [each for each, _ in self._coming.batch]
-                    self._coming.abandon()
-                    self._coming = None
             elif token in held.tokens:
                 # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
                 doubtful.append(task)
@@ -260,31 +265,37 @@ class TaskLoop:
         if len(ready) == self._look_ahead_at:
             self._look_ahead()
         if lost or doubtful:
-            self._put_before_walk(doubtful)
-            worker.release_batch([task.text for task in (*lost, *doubtful)])
+            self._claim_again(doubtful)
+            claimed = [task.text for task in (*lost, *doubtful)]
+            worker.release_batch(claimed + (self._let_go_of_coming(patient=True) if held is None else []))
         return self._in_hand is not None
 
     # --- batches -------------------------------------------------------------------------------
 
     def _fill(self) -> bool:
         """Claim the next batch of owned tasks; False when the walk is at its end and nothing was claimed."""
-        coming, self._coming = self._coming, None
-        if isinstance(coming, Exception):
-            raise coming
-        if coming is None:
+        if self._again or self._coming is None:
             batch, at_end = self._gather()
             if not batch:
                 return not at_end
             claimed = self._worker.claim_batch(batch, _never)
         else:
-            batch, claimed = coming.batch, coming.result()
+            batch, claimed = self._take_coming(self._coming)
         self._ready.extend(each for each in batch if each[0].text in claimed)
         if claimed:
             self._idle_sec = IDLE_FIRST_SEC
         self._asked_sec = self._worker.now_sec()
         self._pace.begins(len(self._ready), self._asked_sec)
-        self._look_ahead_at = self._pace.look_ahead_at if self._looks_ahead else -1
+        self._look_ahead_at = self._pace.look_ahead_at if self._looks_ahead and self._coming is None else -1
         return True
+
+    def _take_coming(self, coming: Claiming | Exception) -> tuple[Batch, set[str]]:
+        if isinstance(coming, Exception):
+            self._coming = None
+            raise coming
+        coming.wait()  # Whoever is interrupted here finds it again, or releases it.
+        self._coming = None
+        return coming.batch, coming.result()
 
     def _look_ahead(self) -> None:
         """Begin to claim the next batch beside the bodies of this one, if they are quick."""
@@ -298,14 +309,14 @@ class TaskLoop:
             self._coming = error
             return
         if batch:
-            self._coming = Claiming(self._worker.claim_batch, self._worker.release_batch, batch)
+            self._coming = Claiming(self._worker, batch)
 
     def _gather(self) -> tuple[Batch, bool]:
         """Take owned tasks from the walk, as many as the pace allows; tell whether the walk is at its end."""
         worker, batch, looked = self._worker, Batch(), 0
         size = self._pace.next_size(len(self._ready), worker.now_sec())
         held: Holding | None = None
-        for task in self._walk:
+        for task in self._next_tasks():
             text = task.text
             if self._walks_again:
                 if text in self._done_in_run or text in self._seen_undone:
@@ -323,7 +334,14 @@ class TaskLoop:
                     return batch, False
             elif worker.stopping:
                 break
-        return batch, True
+        return batch, self._coming is None
+
+    def _next_tasks(self) -> Iterator[Task]:
+        """Give what is to be claimed next: what was let go of, and then the walk, unless a part of it comes already."""
+        if not self._again:
+            return self._walk
+        again = _taken_from(self._again)
+        return again if self._coming is not None else chain(again, self._walk)
 
     def _certain_holding(self) -> Holding | None:
         """Wait until it can be told whose a task is: passing over it could leave it undone. None: stopped."""
@@ -361,6 +379,11 @@ class TaskLoop:
         self._idle_sec = min(IDLE_MOST_SEC, self._idle_sec * 2)
         self._begin_walk()
         return True
+
+
+def _taken_from(tasks: deque[Task]) -> Iterator[Task]:
+    while tasks:
+        yield tasks.popleft()
 
 
 def _never() -> bool:

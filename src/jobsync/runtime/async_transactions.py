@@ -15,9 +15,9 @@ async def owned_transaction_async(work: OwnedWork, pool: AsyncPool) -> AsyncIter
 
     Raises OwnershipLost and AlreadyDone as `owned_transaction` does. A cancelled body is rolled back.
     """
-    fence = work.required_fence()
     work.node.hands.take(work.token)
     try:
+        fence = work.required_fence()
         async with pool.transaction() as conn:
             yield conn
             if not is_usable(conn):

@@ -9,13 +9,14 @@ member, not here.
 import inspect
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from jobsync.core.messages import NOTHING_TO_OWN, Change
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.waiting import Flag
 
 SLOW_SEC = 1.0
 BODY_GRACE_SEC = 0.05
@@ -46,8 +47,8 @@ class Listener:
     on_tokens_added: Callable[[set[int]], object] | None = None
     on_tokens_removed: Callable[[set[int]], object] | None = None
     on_rebalance: Callable[..., object] | None = None
-    entered: threading.Event = field(default_factory=threading.Event)
-    body_began: threading.Event = field(default_factory=threading.Event)
+    entered: Flag = field(default_factory=Flag)
+    body_began: Flag = field(default_factory=Flag)
     gone: bool = False
     told: bool = False
 
@@ -96,8 +97,7 @@ class Callbacks:
     def __init__(self, node_name: str) -> None:
         self._node_name = node_name
         self._listeners: list[Listener] = []
-        self._work: deque[Callable[[], None] | None] = deque()
-        self._ready = threading.Semaphore(0)
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # A handler may put into it at any instant.
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
         self._calling_since_sec: float | None = None
@@ -156,15 +156,10 @@ class Callbacks:
         return 0.0 if since_sec is None else boot_sec() - since_sec
 
     def _put(self, work: Callable[[], None] | None) -> None:
-        self._work.append(work)
-        self._ready.release()
+        self._work.put(work)
 
     def _run(self) -> None:
-        while True:
-            self._ready.acquire()
-            work = self._work.popleft()
-            if work is None:
-                return
+        while (work := self._work.get()) is not None:
             work()
 
     def _tell_one(self, listener: Listener, change: Change) -> None:

@@ -29,6 +29,7 @@ from jobsync.postgres.schema import unusable_schema
 from jobsync.postgres.session import Done, Session, SessionBroken, is_lock_conflict, is_session_over
 from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec, now
+from jobsync.runtime.waiting import Bell
 
 OPEN_DEADLINE_SEC = 5.0
 
@@ -73,7 +74,7 @@ class Engine:
         self._hooks = hooks
         self._unavailable = unavailable
         self._thread = threading.Thread(target=self._run, name=f"jobsync-{member.name}", daemon=True)
-        self._changed = threading.Condition()
+        self._changed = Bell()
         self._finished = False
         self._inbox: deque[Callable[[Instant], m.Event]] = deque()
         self._wake_read = self._wake_write = -1
@@ -118,9 +119,8 @@ class Engine:
 
     def wait_until(self, condition: Callable[[m.Standing], bool], timeout_sec: float | None) -> bool:
         """Wait until the standing fulfils a condition; False on time-out or when the engine ended before."""
-        with self._changed:
-            self._changed.wait_for(lambda: condition(self.standing) or self._finished, timeout_sec)
-            return condition(self.standing)
+        self._changed.wait_for(lambda: condition(self.standing) or self._finished, timeout_sec)
+        return condition(self.standing)
 
     def leave(self, timeout_sec: float) -> bool:
         """Leave the fleet gracefully; True once it is done."""
@@ -219,8 +219,7 @@ class Engine:
     def _publish(self, standing: m.Standing) -> None:
         begins_to_hear = standing.hears_jobs and not self.standing.hears_jobs
         self.standing = standing
-        with self._changed:
-            self._changed.notify_all()
+        self._changed.ring()
         if begins_to_hear:
             self._hooks.hear_jobs()  # Of what came before nobody was notified.
 
@@ -230,10 +229,9 @@ class Engine:
             log.error("node %r is out of the fleet: %s", self._member.name, self.error)
             if lost:
                 self._hooks.tell(m.Change(lost, TokenSet(), self.standing.plan_version, "engine ended"))
-        with self._changed:
-            self.standing = m.NOBODY
-            self._finished = True
-            self._changed.notify_all()
+        self.standing = m.NOBODY
+        self._finished = True
+        self._changed.ring()
         self._hooks.ended()
 
     def _close(self) -> None:

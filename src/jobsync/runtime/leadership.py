@@ -16,7 +16,7 @@ through `job.transaction()`.
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from jobsync.core.errors import JobStopped, LeaderTimeout
@@ -26,6 +26,7 @@ from jobsync.core.pool import LEADERSHIP
 from jobsync.core.retry import Retry
 from jobsync.runtime.clock import boot_sec, now
 from jobsync.runtime.hands import InHand
+from jobsync.runtime.waiting import Flag
 
 LOOK_SEC = 0.1
 OVERRUN_SEC = 1.0
@@ -91,16 +92,16 @@ class Lead:
     and refuses lower ones is safe from a process that was paused while it lost the lead.
     """
 
-    __slots__ = ("_fence", "_is_lost", "_left", "_lock", "_node", "_stop", "lost")
+    __slots__ = ("_fence", "_is_lost", "_left", "_node", "_once", "_stop", "lost")
 
-    def __init__(self, node: LeadingNode, fence: Fence, stop: threading.Event) -> None:
+    def __init__(self, node: LeadingNode, fence: Fence, stop: Flag) -> None:
         self.lost = Loss(self)
         self._node = node
         self._fence = fence
         self._stop = stop
         self._is_lost = False
-        self._left = threading.Event()
-        self._lock = threading.Lock()
+        self._left = Flag()
+        self._once = [None]
 
     @property
     def epoch(self) -> int:
@@ -157,14 +158,14 @@ class Lead:
 
     def let_go(self) -> None:
         """The body is over, or is waited for no more: a hand-over need not wait for it. Once is enough."""
-        with self._lock:
-            if self._left.is_set():
-                return
+        with suppress(IndexError):
+            # Whoever takes it puts back, a handler in the middle of this very call included.
+            self._once.pop()
             self._left.set()
-        self._node.hands.put_back(LEADERSHIP)
+            self._node.hands.put_back(LEADERSHIP)
 
 
-def pause(engine: Publisher, stop: threading.Event, limit_sec: float) -> None:
+def pause(engine: Publisher, stop: Flag, limit_sec: float) -> None:
     """Wait until the engine says something new or the lease ends, at most `limit_sec`; the stop is looked for often."""
     standing = engine.standing
     left_sec = standing.holding.boot_until_sec - boot_sec()
@@ -175,7 +176,7 @@ def pause(engine: Publisher, stop: threading.Event, limit_sec: float) -> None:
         engine.wait_until(lambda latest: latest is not standing, slice_sec)
 
 
-def gain(node: LeadingNode, stop: threading.Event, timeout: float | None) -> Lead:
+def gain(node: LeadingNode, stop: Flag, timeout: float | None) -> Lead:
     """Wait until this node leads; give the lead, in hand.
 
     Raises LeaderTimeout after `timeout` seconds, JobStopped when the job is stopped first, or what ended the node.
@@ -202,7 +203,7 @@ def gain(node: LeadingNode, stop: threading.Event, timeout: float | None) -> Lea
 
 
 @contextmanager
-def leading(node: LeadingNode, stop: threading.Event, timeout: float | None) -> Iterator[Lead]:
+def leading(node: LeadingNode, stop: Flag, timeout: float | None) -> Iterator[Lead]:
     """Lead for as long as the block runs; see `gain`. Leaving the block does not give leadership up."""
     lead = gain(node, stop, timeout)
     lead.watch()
@@ -227,7 +228,7 @@ class Singleton:
         self._thread: threading.Thread | None = None
         self._lead: Lead | None = None
 
-    def start(self, node: LeadingNode, stop: threading.Event) -> None:
+    def start(self, node: LeadingNode, stop: Flag) -> None:
         """Run in a thread from now until the job is stopped."""
         title = f"jobsync-singleton-{self.name}"
         self._thread = threading.Thread(target=self._run, args=(node, stop), name=title, daemon=True)
@@ -249,7 +250,7 @@ class Singleton:
             log.warning("singleton %r goes on although its job ends: let it look at lead.wait()", self.name)
             lead.let_go()
 
-    def _run(self, node: LeadingNode, stop: threading.Event) -> None:
+    def _run(self, node: LeadingNode, stop: Flag) -> None:
         retry = Retry(f"{node.name} {self.name}", RETRY_FIRST_SEC, RETRY_MOST_SEC)
         try:
             while True:

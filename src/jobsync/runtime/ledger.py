@@ -9,6 +9,8 @@ is away keeps nothing from being remembered, and entries stay here, bounded, unt
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from datetime import date
 from itertools import islice
 
@@ -18,6 +20,7 @@ from jobsync.postgres.records import Records, is_duplicate
 from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.day_sweeper import DaySweeper
+from jobsync.runtime.waiting import Bell, Flag, begin
 
 CLAIM_DELAY_SEC = 0.03
 AUDIT_DELAY_SEC = 0.04  # What is promised is 100 ms; writing a batch at full rate takes up to the rest.
@@ -60,8 +63,8 @@ class Ledger:
         self._claiming: frozenset[str] = frozenset()
         # Reentrant, since a signal handler may leave the job while its thread is in here.
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._day_lock = threading.Lock()
+        self._changed = Bell()
+        self._day_lock = threading.RLock()
         self._day_is_seen_to = run_name is not None
         self._sweeper = DaySweeper(pool, records)
         self._fresh_claims, self._fresh_audits = Hope(), Hope()
@@ -70,6 +73,7 @@ class Ledger:
         self._audits: dict[str, int] = {}
         self._audits_in_writing: dict[str, int] = {}
         self._releases: dict[str, int] = {}
+        self._under_way: dict[int, set[str]] = {}
         self._taken: set[str] = set()
         self._due_sec = NEVER
         self._begun = self._written = self._failures = 0
@@ -83,6 +87,7 @@ class Ledger:
         """Claim tasks durably; give those that are this node's. `tokens`, if they are known, one an item."""
         wanted = dict(zip(items, tokens or map(self._token_of, items), strict=True))
         with self._lock:
+            self._take_over(wanted)
             if self.run_name is None:
                 for item in self._releases.keys() & wanted.keys():
                     del self._releases[item]
@@ -153,13 +158,36 @@ class Ledger:
         """Give the registration as which a task of the run is claimed here, if it is."""
         return self._claimed_by.get(item)
 
-    def release(self, items: list[str]) -> None:
+    @contextmanager
+    def claiming(self) -> Iterator[set[str]]:
+        """Claim something, in this thread, whose answer may come when others have claimed the same.
+
+        Gives a set that fills with what other threads of the job claim, and do not let go of, while the block runs.
+        """
+        taken_over, thread = set[str](), threading.get_ident()
+        with self._lock:
+            self._under_way[thread] = taken_over
+        try:
+            yield taken_over
+        finally:
+            with self._lock:
+                del self._under_way[thread]
+
+    def _take_over(self, items: Iterable[str]) -> None:
+        for thread, taken_over in self._under_way.items():
+            if thread != threading.get_ident():
+                taken_over.update(items)
+
+    def release(self, items: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
         """Let go of claimed tasks that were not done: at once, or as soon as the database is back."""
         if items:
             incarnation = self._incarnation()
             with self._lock:
+                items = [item for item in items if item not in but_not]
                 for item in items:
                     self._releases[item] = self._claimed_by.pop(item, incarnation)
+                for taken_over in self._under_way.values():
+                    taken_over.difference_update(items)
             self.flush()
 
     def taken_back(self) -> set[str]:
@@ -240,15 +268,14 @@ class Ledger:
     def _wake(self) -> None:
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._run, name="jobsync-ledger", daemon=True)
-            self._thread.start()
-        self._changed.notify_all()
+            begin(self._thread)
+        self._changed.ring()
 
     def flush(self, patience_sec: float = PATIENCE_SEC) -> bool:
         """Have everything written that waits now; False if the database did not take it, or not in time.
 
         What is not written is kept and tried again. Returns within `patience_sec` in any case.
         """
-        until_sec = boot_sec() + patience_sec
         with self._lock:
             if self.is_settled:
                 return True
@@ -256,12 +283,12 @@ class Ledger:
             wanted, failures = self._begun + 1, self._failures
             self._due_sec = 0.0
             self._wake()
-            while self._written < wanted and self._failures == failures and not self._closed:
-                left_sec = until_sec - boot_sec()
-                if left_sec <= 0:
-                    break
-                self._changed.wait(left_sec)
-            return self._written >= wanted
+        self._changed.wait_for(
+            lambda: self._written >= wanted or self._failures != failures or self._closed,
+            patience_sec,
+            without=self._lock,
+        )
+        return self._written >= wanted
 
     # --- the thread ----------------------------------------------------------------------------
 
@@ -271,15 +298,18 @@ class Ledger:
 
     def _wait(self) -> bool:
         """Wait until something is due to be written; False when the ledger is closed."""
-        with self._lock:
-            while not self._closed:
-                wait_sec = min(self._due_sec, self._sweeper.due_sec) - boot_sec()
-                if wait_sec <= 0:
-                    if self._due_sec <= boot_sec():
-                        return True
-                    self._sweeper.begin()
-                else:
-                    self._changed.wait(None if wait_sec == NEVER else wait_sec)
+        while not self._closed:
+            due_sec = self._due_sec
+            wait_sec = min(due_sec, self._sweeper.due_sec) - boot_sec()
+            if due_sec <= boot_sec():
+                return True
+            if wait_sec <= 0:
+                self._sweeper.begin()
+            else:
+                self._changed.wait_for(
+                    lambda seen_sec=due_sec: self._closed or self._due_sec != seen_sec,  # type: ignore[misc]
+                    None if wait_sec == NEVER else wait_sec,
+                )
         return False
 
     def _write_all(self) -> None:
@@ -311,7 +341,7 @@ class Ledger:
                 self._audits = {**self._audits_in_writing, **self._audits}
                 self._audits_in_writing = {}
                 self._due_sec = boot_sec() + RETRY_SEC
-            self._changed.notify_all()
+            self._changed.ring()
         if isinstance(error, JobsyncError):
             log.warning("%d claims and audits wait for the database: %s", self.pending, error)
         elif error is not None:
@@ -376,10 +406,10 @@ class Ledger:
             elif boot_sec() >= until_sec:
                 break
             else:
-                threading.Event().wait(0.1)
+                Flag().wait(0.1)
         with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._changed.ring()
         if self.pending:
             log.error(
                 "%d claims and audits are lost: the database took none of them for %g s at the exit",

@@ -29,6 +29,7 @@ from jobsync.runtime.hands import InHand, Latch
 from jobsync.runtime.job_hearers import JobHearers
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.place import Doorway
+from jobsync.runtime.waiting import Flag
 
 log = logging.getLogger("jobsync")
 
@@ -83,7 +84,7 @@ class Node:
                 log.warning("node %r: %s", self.name, doubt)
             self.engine.start()
 
-    def wait_until_in(self, *, wait_sec: float | None, stop: threading.Event) -> None:
+    def wait_until_in(self, *, wait_sec: float | None, stop: Flag) -> None:
         """Wait until enough nodes are live and this one has its first tokens, or gets none.
 
         One that takes no tokens waits only until it is live. `stop` ends the wait without an error. Raises what keeps
@@ -111,7 +112,7 @@ class Node:
             live, waited_sec = self.engine.standing.live, boot_sec() - began_sec
             raise EnterTimeout(self._why_not_ready(live, waited_sec, enough=enough))
 
-    def _wait_until_live(self, stop: threading.Event) -> None:
+    def _wait_until_live(self, stop: Flag) -> None:
         limit_sec = self.settings.token_distribution_timeout_sec
         live = self._wait_for(lambda standing: standing.settled, limit_sec, stop)
         if self.engine.error is not None:
@@ -138,7 +139,7 @@ class Node:
     def _are_enough(self, standing: m.Standing) -> bool:
         return standing.live >= self.settings.minimum_nodes
 
-    def _wait_for(self, condition: Callable[[m.Standing], bool], limit_sec: float, stop: threading.Event) -> bool:
+    def _wait_for(self, condition: Callable[[m.Standing], bool], limit_sec: float, stop: Flag) -> bool:
         """Wait for the engine, in slices: nothing but a look can tell that the job was stopped meanwhile."""
         until_sec = boot_sec() + limit_sec
         while True:

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 
 from jobsync.core import messages as m
@@ -105,10 +107,15 @@ class SoloLedger:
         """Remember a claim."""
         self.claims[item] = None
 
-    def release(self, items: list[str]) -> None:
+    def claiming(self) -> AbstractContextManager[set[str]]:
+        """Nothing comes late."""
+        return nullcontext(set())
+
+    def release(self, items: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
         """Let go of claims."""
         for item in items:
-            self.claims.pop(item, None)
+            if item not in but_not:
+                self.claims.pop(item, None)
 
     def done(self, items: list[str]) -> None:
         """Remember that tasks are done."""

@@ -5,7 +5,7 @@ statement before COMMIT holds the grant until the transaction ends, so neither a
 A hand-over of the token waits for the body, and a fence for the commit; both waits are bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,9 @@ from jobsync.runtime.node import Node
 class OwnedWork:
     """One task's way through a transaction: what is decided before its body, and after.
 
-    `fence` is the right under which the task was taken up; None: it is not this node's. A task in hand keeps its fence
-    while its token is handed over, since the hand-over waits for the body: the database decides at the end.
+    `find_fence` gives the right under which the task was taken up, at the instant of asking; None: it is not this
+    node's. A task in hand keeps its fence while its token is handed over, since the hand-over waits for the body: the
+    database decides at the end.
     """
 
     node: Node
@@ -31,17 +32,21 @@ class OwnedWork:
     records: Records
     text: str
     token: int
-    fence: Fence | None
+    find_fence: Callable[[], Fence | None]
     repeat: bool
 
     def required_fence(self) -> Fence:
-        """Give the right to do the task, or raise OwnershipLost before anything is begun."""
-        if self.fence is None:
+        """Give the right to do the task, or raise OwnershipLost before anything is begun.
+
+        To be asked with the token in hand: a hand-over that begins after the answer waits for the body then.
+        """
+        fence = self.find_fence()
+        if fence is None:
             raise OwnershipLost(
                 f"task {self.text!r} is not node {self.node.name!r}'s (token {self.token}): its owner does it; "
                 "go on to the next"
             )
-        return self.fence
+        return fence
 
     def finish(self, fence: Fence) -> Statement:
         """Make the last statement before COMMIT; its outcome is for `require_done`."""
@@ -78,10 +83,10 @@ def owned_transaction(work: OwnedWork) -> Iterator[Any]:
     Raises OwnershipLost when the token (in a run: or the claim) is not this node's, AlreadyDone when the task is
     audited already and may not repeat; in both cases nothing is written.
     """
-    fence = work.required_fence()
     work.ledger.see_to_day()
     work.node.hands.take(work.token)
     try:
+        fence = work.required_fence()
         with work.node.transactions.transaction() as conn:
             yield conn
             if not is_usable(conn):
