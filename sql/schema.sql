@@ -1108,7 +1108,7 @@ begin
         perform pg_notify('sync_job', '');
     end if;
     return query
-        select a.place::integer, coalesce(_known[a.place], a.id), _known is null or _known[a.place] = a.id
+        select a.place::integer, coalesce(_known[a.place], a.id), coalesce(_known[a.place] = a.id, true)
         from unnest(_ids) with ordinality a(id, place)
         order by a.place;
 end $$;
@@ -1825,7 +1825,7 @@ begin
            case when b.affinity is not null then coalesce(sync_token_of(b.affinity, m.hash_function, m.total_tokens), 0) end, b.affinity, b.limit_key
     from unnest(_ids, _attempts, _crashes) w(id, attempts, crashes)
     join sync_job_body b on b.id = w.id
-    cross join sync_meta m
+    left join sync_meta m on true  -- a snapshot older than the schema, which another may have made, does not see its row
     where sync_job_is_gated(b, w.attempts, w.crashes);
     insert into sync_job_ready (id, lane, priority, attempts, crashes)
     select b.id, b.lane, b.priority, w.attempts, w.crashes
