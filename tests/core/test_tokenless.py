@@ -282,7 +282,9 @@ def test_a_job_that_joins_workers_gets_all_tokens_at_once() -> None:
     a = world.start("a")
     world.run(0.1)
     assert a.held_now() == ALL
-    assert a.standing.leader == "w1"
+    world.run(2)
+    assert a.standing.leader == "a"
+    assert LEADERSHIP in a.believed_now()
     assert not any(change.added | change.removed for change in w1.changes + w2.changes)
 
 
@@ -307,12 +309,20 @@ def test_jobs_count_jobs_alone() -> None:
     assert (a.standing.live, w2.standing.live) == (2, 2)
 
 
-def test_the_oldest_plans_for_the_others_although_it_takes_none() -> None:
+def test_a_job_leads_before_any_worker_however_old() -> None:
     world, (w, a, b) = fleet("w a b")
-    assert {p.standing.leader for p in (w, a, b)} == {"w"}
-    saved = {who for _, who, question in world.asked if isinstance(question, m.SavePlan)}
-    assert saved == {"w"}
+    world.run(2)
+    assert {p.standing.leader for p in (w, a, b)} == {"a"}
+    assert LEADERSHIP in a.believed_now()
     assert (len(a.held_now()), len(b.held_now())) == (12, 12)
+
+
+def test_the_oldest_of_workers_alone_leads() -> None:
+    world, (w1, w2) = fleet("w1 w2")
+    assert {p.standing.leader for p in (w1, w2)} == {"w1"}
+    assert LEADERSHIP in w1.believed_now()
+    world.end(w1)
+    assert world.run_until(lambda: LEADERSHIP in w2.believed_now(), within_sec=3)
 
 
 def test_a_job_that_leaves_workers_behind_goes_at_once() -> None:
@@ -323,13 +333,11 @@ def test_a_job_that_leaves_workers_behind_goes_at_once() -> None:
 
 
 def test_a_worker_that_leads_hands_the_right_to_lead_over() -> None:
-    world, (w, a, b) = fleet("w a b")
-    held = a.held_now(), b.held_now()
-    world.leave(w)
+    world, (w1, w2) = fleet("w1 w2")
+    world.leave(w1)
     world.run(0.5)
     world.settle()
-    assert LEADERSHIP in a.believed_now()
-    assert (a.held_now(), b.held_now()) == held
+    assert LEADERSHIP in w2.believed_now()
 
 
 def test_workers_too_must_agree_on_the_total_of_tokens() -> None:

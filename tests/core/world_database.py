@@ -78,8 +78,8 @@ class State:
         return TokenSet.from_ranges(pieces)
 
     def live(self) -> list[Row]:
-        """List the live nodes, oldest first."""
-        return sorted((n for n in self.nodes.values() if n.state == "live"), key=_age)
+        """List the live nodes in the order in which they lead: takers of tokens first, then by age."""
+        return sorted((n for n in self.nodes.values() if n.state == "live"), key=lambda n: (not n.takes_tokens, _age(n)))
 
     def takers(self) -> list[Row]:
         """List the live nodes that take tokens, oldest first."""

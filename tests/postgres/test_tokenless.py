@@ -136,9 +136,10 @@ def test_a_worker_counts_as_an_elder_who_watches(fleet: Fleet) -> None:
     assert fleet.beat(fleet.join("a")).elders == 2
 
 
-def test_the_oldest_leads_whichever_kind_it_is(fleet: Fleet) -> None:
-    worker(fleet, "w")
-    assert fleet.beat(fleet.join("a")).leader == "w"
+def test_who_takes_tokens_leads_before_any_worker_however_old(fleet: Fleet) -> None:
+    w = worker(fleet, "w")
+    assert fleet.beat(w).leader == "w"
+    assert fleet.beat(fleet.join("a")).leader == "a"
 
 
 def test_a_worker_too_must_agree_on_the_total_of_tokens(fleet: Fleet) -> None:

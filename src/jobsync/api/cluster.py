@@ -145,7 +145,7 @@ class Cluster:
             cluster = read_cluster(inquiry.run, prefix)
             nodes = list_nodes(inquiry.run, prefix)
             history = recent_rebalances(inquiry.run, prefix, rebalances)
-        leader = next((row.name for row in nodes if row.active), None)
+        leader = next((row.name for row in sorted(nodes, key=lambda row: not row.takes_tokens) if row.active), None)
         return ClusterStatus(
             where=self.where,
             appname=prefix,

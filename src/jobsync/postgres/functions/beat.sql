@@ -31,7 +31,8 @@ begin
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
     into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
-    select n.name into leader from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1;
+    select n.name into leader from sync_node n where n.state = 'live' order by n.takes_tokens desc, n.created_on, n.name
+    limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
     select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),

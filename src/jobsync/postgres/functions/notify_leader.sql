@@ -3,5 +3,6 @@ create or replace function sync_notify_leader() returns void
 language plpgsql as $$
 begin
     perform pg_notify('sync_plan', coalesce(
-        (select n.name from sync_node n where n.state = 'live' order by n.created_on, n.name limit 1), ''));
+        (select n.name from sync_node n where n.state = 'live'
+         order by n.takes_tokens desc, n.created_on, n.name limit 1), ''));
 end $$;

@@ -1,10 +1,11 @@
--- One snapshot of everything that the deal depends on. Nodes come oldest first, each with whether it takes tokens, as do
--- targets; locks in the order of registration, column by column: ten thousand of them are read several times quicker so.
+-- One snapshot of everything that the deal depends on. Nodes come in the order in which they lead: those that take tokens
+-- first, then by age; each with whether it takes tokens, as do targets; locks in the order of registration, column by column: ten thousand of them are read several times quicker so.
 select m.plan_version,
        m.lock_version,
        m.total_tokens,
        clock_timestamp()::text as began_at,
-       (select coalesce(jsonb_agg(jsonb_build_array(n.name, n.takes_tokens) order by n.created_on, n.name), '[]')
+       (select coalesce(jsonb_agg(jsonb_build_array(n.name, n.takes_tokens) order by n.takes_tokens desc, n.created_on, n.name),
+                        '[]')
         from sync_node n where n.state = 'live')::text as nodes,
        (select coalesce(jsonb_agg(n.name), '[]') from sync_node n where n.state = 'fenced')::text as fenced,
        (select coalesce(jsonb_agg(jsonb_build_array(t.node, t.tokens::text, t.takes_tokens)), '[]')
