@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from bench import aged, answers, deals, idle, memory, moves, records
+from bench import aged, answers, deals, idle, memory, moves, queue, queue_peers, records
 from bench.context import DSN_VARIABLE, Context, open_context
 from bench.figures import Figure, command_for, markdown, table
 
@@ -36,6 +36,16 @@ BENCHES: dict[str, Callable[[Context], list[Figure]]] = {
     "locks": records.locks,
     "transaction": records.transaction,
     "prune": records.prune,
+    "drain": queue.drain,
+    "peers": queue_peers.peers,
+    "enqueue": queue.enqueue,
+    "pickup": queue.pickup,
+    "crash": queue.crash,
+    "half-way": queue.half_way,
+    "wal": queue.wal,
+    "crowded": queue.crowded,
+    "slow-one": queue.slow_one,
+    "idle-worker": queue.idle_worker,
 }
 _BETWEEN_MARKS = re.compile(r"(<!-- table -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
