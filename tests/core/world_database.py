@@ -79,7 +79,8 @@ class State:
 
     def live(self) -> list[Row]:
         """List the live nodes in the order in which they lead: takers of tokens first, then by age."""
-        return sorted((n for n in self.nodes.values() if n.state == "live"), key=lambda n: (not n.takes_tokens, _age(n)))
+        live = [n for n in self.nodes.values() if n.state == "live"]
+        return sorted(live, key=lambda n: (not n.takes_tokens, _age(n)))
 
     def takers(self) -> list[Row]:
         """List the live nodes that take tokens, oldest first."""

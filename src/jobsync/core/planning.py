@@ -4,8 +4,8 @@ The plan is a wish: it says who should own what, and grants nothing. A stale lea
 therefore only waste work, never double ownership. Among several locks whose tasks hash to one token the first
 registered decides.
 
-The right to lead is wanted for the oldest live node that takes tokens, or else the oldest of all. It is dealt apart from
-the pool: it counts in nobody's share and in no move.
+The right to lead is wanted for the oldest live node that takes tokens, or else the oldest of all. It is dealt apart
+from the pool: it counts in nobody's share and in no move.
 
 A tokenless node is dealt nothing of the pool: its target is empty, but for the right to lead. Where nobody else lives,
 nobody is to hold the pool. What a plan says of nodes (how many there were, why it was made) leaves the tokenless out.
