@@ -79,6 +79,7 @@ class Hub:
         self._head_since_sec = 0.0
         self._given_up: set[RunningJob] = set()  # Released at the end of a stop's patience.
         self._has_given_up = False
+        self._free_seen = 0  # How many slots were free when it was decided what to ask for.
         self._struck_off: set[RunningJob] = set()  # Those of them whose end is counted.
         self._thread = threading.Thread(target=self._run, name=f"jobsync-worker-{terms.worker_id}", daemon=True)
 
@@ -189,8 +190,8 @@ class Hub:
     def _rest(self, sec: float) -> None:
         self.slots.hub_sleeps = True
         # Asked after the sleep was announced, so that nothing which ends now goes unnoticed.
-        in_time = boot_sec() < self._backoff.not_before_sec
-        if in_time or not (self.slots.done or self.ended):
+        has_news = self.slots.done or self.ended or self.slots.free > self._free_seen
+        if boot_sec() < self._backoff.not_before_sec or not has_news:
             self._sleeper.acquire(timeout=min(max(sec, 0.0), 60.0))
         self.slots.hub_sleeps = False
 
@@ -244,6 +245,7 @@ class Hub:
     def _round(self, now_sec: float) -> bool:
         """Tell what ended and fetch more, in one round trip; True if there was anything to do."""
         self._settle_uncertain()
+        self._free_seen = self.slots.free
         errands = [*self._done_errand(), *self._end_errands()]
         may_take = self._may_take()
         try:
