@@ -2,7 +2,7 @@
 --
 -- A fleet with another prefix than sync_ (appname) has its own in its place. The names worker-01, worker-02, worker-09
 -- and the run nightly-2026-11-22 are examples. Reading never disturbs the fleet, and any DELETE on these tables is safe
--- while workers run. sync_token is a view; the table behind it is sync_grant.
+-- while workers run, but for those behind sync_job. sync_token is a view; the table behind it is sync_grant.
 --
 -- === Nodes ===
 
@@ -253,6 +253,151 @@ order by minute desc, node;
 -- name: who-did-it
 -- Who did this task, and when?
 select node, date, run, created_on from sync_audit where item = 'invoice-1' order by created_on;
+
+-- === Queue ===
+--
+-- sync_job is a view of one row a job, for reading and for what an operator does by hand; the tables behind it (sync_job_...)
+-- are for reading alone: a row deleted there is a job lost.
+
+-- name: job-counts
+-- How many jobs there are in each status, by queue and kind.
+select queue, kind, status, count(*) as jobs
+from sync_job
+group by queue, kind, status
+order by queue, kind, status;
+
+-- name: oldest-waiting-jobs
+-- What waits longest although it is due: nobody knows the kind, the queue is paused, a limit or a line holds it up, or there
+-- are too few workers.
+select id, queue, kind, status, affinity, limit_key, now() - run_at as waits_for
+from sync_job
+where status in ('pending', 'retry') and run_at <= now()
+order by run_at
+limit 20;
+
+-- name: delayed-jobs
+-- What is to run later: delayed from the beginning (pending), or in back-off after a failure (retry).
+select id, queue, kind, status, run_at - now() as due_in, attempts, last_error
+from sync_job
+where status in ('pending', 'retry') and run_at > now()
+order by run_at
+limit 20;
+
+-- name: locked-jobs
+-- What runs under a lease that holds, and who runs it.
+select id, queue, kind, locked_by, locked_until, attempts, progress, progress_message
+from sync_job
+where locked_until > now()
+order by locked_by, id;
+
+-- name: stuck-jobs
+-- What runs under a lease that has run out. Any worker's sweep takes it back within seconds: a row that stays means that no
+-- worker lives.
+select id, queue, kind, locked_by, now() - locked_until as ran_out_ago
+from sync_job
+where status = 'processing' and locked_until < now()
+order by locked_until;
+
+-- name: failed-jobs
+-- What failed for good, newest first, with the last error.
+select id, job_id, queue, kind, attempts, crashes, finished_at, left(last_error, 200) as last_error
+from sync_job
+where status = 'failed'
+order by finished_at desc
+limit 20;
+
+-- name: errors-of-a-job
+-- Every attempt of one job that failed or crashed.
+select attempt, at, worker, crashed, error from sync_job_error where id = 5 order by at;
+
+-- name: commonest-errors
+-- The last lines of the errors of an hour, commonest first.
+select n.queue, n.kind, e.crashed, substring(rtrim(e.error, E'\n') from '[^\n]*$') as last_line, count(*) as times
+from sync_job_error e
+join sync_job_body b on b.id = e.id
+join sync_job_lane n on n.lane = b.lane
+where e.at > now() - interval '1 hour'
+group by n.queue, n.kind, e.crashed, last_line
+order by times desc
+limit 20;
+
+-- name: job-throughput
+-- What ended, by hour and kind, in the last day. from_start: from the beginning of the attempt to its end, on average.
+select date_trunc('hour', e.finished_at) as hour, n.queue, n.kind, e.status, count(*) as jobs,
+       avg(e.finished_at - e.started_at) as from_start
+from sync_job_end e
+join sync_job_body b on b.id = e.id
+join sync_job_lane n on n.lane = b.lane
+where e.finished_at > now() - interval '1 day'
+group by hour, n.queue, n.kind, e.status
+order by hour desc, n.queue, n.kind, e.status;
+
+-- name: job-workers
+-- The workers that live, and how many jobs each has in hand.
+select w.worker, w.node, w.queues, w.kinds, w.started_at,
+       (select count(*) from sync_job j where j.locked_by = w.worker) as jobs
+from sync_job_worker w
+join sync_node n on n.incarnation = w.incarnation and n.state <> 'fenced'
+order by w.worker;
+
+-- name: kinds-nobody-knows
+-- Kinds that wait in a queue for which no live worker knows them: nothing will run these.
+select j.queue, j.kind, count(*) as jobs, min(j.created_at) as oldest
+from sync_job j
+where j.status in ('pending', 'retry')
+  and not exists (select from sync_job_worker w
+                  join sync_node n on n.incarnation = w.incarnation and n.state <> 'fenced'
+                  where w.queues ? j.queue and (w.kinds = 'null' or w.kinds ? j.kind))
+group by j.queue, j.kind
+order by jobs desc;
+
+-- name: affinity-lines
+-- The lines in which jobs wait, longest first, and whom they wait for: the job that runs, or that waits for its next attempt.
+select g.affinity, count(*) as waiting, min(g.token) as token, p.id as held_by, j.status, j.locked_by, j.run_at
+from sync_job_gated g
+left join sync_job_place p on p.scope = 'affinity' and p.name = g.affinity
+left join sync_job j on j.id = p.id
+where g.affinity is not null
+group by g.affinity, p.id, j.status, j.locked_by, j.run_at
+order by waiting desc
+limit 20;
+
+-- name: job-limits
+-- The limits, and how many places of each are taken.
+select m.kind, m.at_once, m.per_key,
+       (select count(*) from sync_job_place p where p.scope = 'kind' and p.name = m.kind) as running
+from sync_job_limit m
+order by m.kind;
+
+-- name: paused-queues
+-- The queues that stand still, since when, and by whom.
+select queue, paused_at, paused_by from sync_job_pause order by queue;
+
+-- name: periodic-jobs
+-- What is enqueued by the clock, the last due time that was, and what became of it.
+select c.name, c.schedule, c.timezone, c.queue, c.kind, c.last_due, j.status as last_status
+from sync_job_periodic c
+left join sync_job j on j.id = c.last_id
+order by c.name;
+
+-- name: run-failed-jobs-again
+-- From the first attempt, at once.
+update sync_job set status = 'retry' where status = 'failed' and finished_at > now() - interval '1 day';
+
+-- name: take-back-expired-jobs
+-- By hand, what every worker's sweep does: no crash is counted, the attempt is not charged, a late result is refused.
+update sync_job set status = 'retry' where status = 'processing' and locked_until < now();
+
+-- name: cancel-waiting-jobs
+-- What was taken in the very instant is passed over.
+update sync_job set status = 'cancelled' where status in ('pending', 'retry') and queue = 'nightly' and kind = 'report';
+
+-- name: hurry-a-job
+update sync_job set priority = 100 where id = 5 and status in ('pending', 'retry');
+
+-- name: delete-old-jobs
+-- Workers prune by themselves (job_retention_days); by hand, for less.
+delete from sync_job where status in ('done', 'cancelled') and finished_at < now() - interval '3 days';
 
 -- === Rebalancing ===
 

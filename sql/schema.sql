@@ -341,36 +341,37 @@ create table sync_job_periodic (
 -- One row a job, for people. What an UPDATE, DELETE or INSERT here does is in sync_job_change.
 --   attempt    the epoch of the attempt that runs, or that ended the job: what the functions of an attempt ask for
 create view sync_job as
-select b.id, b.job_id, n.queue, n.kind, b.payload, s.status, b.priority,
+select s.id, s.job_id, n.queue, n.kind, s.payload, s.status, s.priority,
        case when s.status = 'done' then 100 else coalesce(p.progress, 0) end as progress, p.message as progress_message,
-       s.attempts::integer as attempts, s.crashes::integer as crashes, b.max_attempts, s.locked_by, s.locked_until,
-       coalesce(s.run_at, b.run_at, b.created_at) as run_at,
-       (select e.error from sync_job_error e where e.id = b.id order by e.at desc, e.attempt desc limit 1) as last_error,
-       s.result, b.affinity, b.created_at, greatest(b.created_at, s.since, p.at) as updated_at, s.finished_at,
-       s.epoch as attempt, b.limit_key
+       s.attempts::integer as attempts, s.crashes::integer as crashes, s.max_attempts, s.locked_by, s.locked_until,
+       coalesce(s.due_at, s.run_at, s.created_at) as run_at,
+       (select e.error from sync_job_error e where e.id = s.id order by e.at desc, e.attempt desc limit 1) as last_error,
+       s.result, s.affinity, s.created_at, greatest(s.created_at, s.since, p.at) as updated_at, s.finished_at,
+       s.epoch as attempt, s.limit_key
+-- Each part has its own join to the bodies, so that what is asked of an id, a job_id or a status is found by an index.
 from (
-    select w.id, case when r.attempts = 0 then 'pending' else 'retry' end as status, r.attempts, r.crashes, null as locked_by,
-           null::timestamptz as locked_until, null::timestamptz as run_at, null::jsonb as result,
+    select b.*, case when r.attempts = 0 then 'pending' else 'retry' end as status, r.attempts, r.crashes, null as locked_by,
+           null::timestamptz as locked_until, null::timestamptz as due_at, null::jsonb as result,
            null::timestamptz as since, null::timestamptz as finished_at, null::bigint as epoch
-    from sync_job_ready r join sync_job_body w on (w.lane, w.priority, w.id) = (r.lane, r.priority, r.id)
+    from sync_job_ready r join sync_job_body b on (b.lane, b.priority, b.id) = (r.lane, r.priority, r.id)
     union all
-    select g.id, case when g.attempts = 0 then 'pending' else 'retry' end, g.attempts, g.crashes, null, null, null, null, null, null, null
-    from sync_job_gated g
+    select b.*, case when g.attempts = 0 then 'pending' else 'retry' end, g.attempts, g.crashes, null, null, null, null, null, null, null
+    from sync_job_gated g join sync_job_body b on b.id = g.id
     union all
-    select t.id, case when t.attempts = 0 then 'pending' else 'retry' end, t.attempts, t.crashes, null, null, t.run_at, null, null, null, null
-    from sync_job_later t
+    select b.*, case when t.attempts = 0 then 'pending' else 'retry' end, t.attempts, t.crashes, null, null, t.run_at, null, null, null, null
+    from sync_job_later t join sync_job_body b on b.id = t.id
     union all
-    select u.id, 'processing', u.attempts, u.crashes, l.worker, l.locked_until, null, null, l.taken_at, null, l.epoch
+    select b.*, 'processing', u.attempts, u.crashes, l.worker, l.locked_until, null, null, l.taken_at, null, l.epoch
     from sync_job_lease l
     cross join lateral unnest(l.ids, l.attempts, l.crashes) u(id, attempts, crashes)
+    join sync_job_body b on b.id = u.id
     where u.id <> 0 and not exists (select from sync_job_end f where f.id = u.id)
     union all
-    select f.id, f.status, f.attempts, f.crashes, null, null, null, f.result, f.finished_at, f.finished_at, f.epoch
-    from sync_job_end f
+    select b.*, f.status, f.attempts, f.crashes, null, null, null, f.result, f.finished_at, f.finished_at, f.epoch
+    from sync_job_end f join sync_job_body b on b.id = f.id
 ) s
-join sync_job_body b on b.id = s.id
-join sync_job_lane n on n.lane = b.lane
-left join sync_job_progress p on p.id = b.id;
+join sync_job_lane n on n.lane = s.lane
+left join sync_job_progress p on p.id = s.id;
 
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version

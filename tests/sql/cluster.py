@@ -82,6 +82,8 @@ def put_to_work(cluster: Cluster) -> None:
             "(2, 'kept', '[\"worker-03\"]', 'worker-09', null)"
         )
         leave_the_dead_behind(conn, cluster.today)
+    with cluster.connect() as conn:
+        fill_the_queue(conn)
     wait_until_pinned(cluster)
     for job in cluster.jobs:
         for task in job.get_my_task_ids(DONE_IN_RUN):
@@ -107,6 +109,61 @@ def leave_the_dead_behind(conn: Connection[Any], today: date) -> None:
         "select 'worker-09', item, %s, 999999, now() from unnest(%s::text[]) item",
         (today, TASKS_TODAY),
     )
+
+
+# What the queue holds, made by its own functions: one job for every sort of trouble. Ids count from 1.
+_ENQUEUE = """
+    select id from sync_job_enqueue(
+        array[sync_job_lane_of(%(queue)s, %(kind)s)], array[0], array[%(most)s::integer],
+        array[clock_timestamp() + %(delay_sec)s * interval '1 s'], array[null::text], array[%(affinity)s::text],
+        array[null::text], array['{}'::jsonb], clock_timestamp() - interval '10 minutes')
+"""
+_TAKE = """
+    select epoch, place, id from sync_job_take_gated(
+        %(worker)s, (select incarnation from sync_node where name = 'worker-01'), null,
+        array(select lane from sync_job_lane), 1, 60000, true, 0, clock_timestamp() - %(ago_sec)s * interval '1 s')
+"""
+_END = "select sync_job_end_attempt(%s, %s, %s, %s, clock_timestamp() + interval '1 hour', %s, null)"
+
+
+def fill_the_queue(conn: Connection[Any]) -> None:
+    """Leave jobs behind that wait, run, are stuck, in back-off, failed, done, cancelled and delayed."""
+
+    def enqueue(
+        kind: str, affinity: str | None = None, delay_sec: int = -600, queue: str = "default", most: int = 1
+    ) -> None:
+        given = {"kind": kind, "affinity": affinity, "delay_sec": delay_sec, "queue": queue, "most": most}
+        conn.execute(_ENQUEUE.encode(), given)
+
+    def take(worker: str, ago_sec: int = 0) -> tuple[Any, ...]:
+        row = conn.execute(_TAKE.encode(), {"worker": worker, "ago_sec": ago_sec}).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    conn.execute(
+        "insert into sync_job_worker select incarnation, 'crew-1', name, '[\"default\"]', '[\"resize\", \"mail\"]' "
+        "from sync_node where name = 'worker-01'"
+    )
+    conn.execute("insert into sync_job_limit values ('video', 2, null)")
+    conn.execute("insert into sync_job_periodic (name, schedule, timezone, queue, kind, payload) "
+                 "values ('tidy', '0 3 * * *', 'UTC', 'default', 'tidy', '{}')")  # fmt: skip
+    for kind in ("done-1", "done-2", "failed", "cancelled"):
+        enqueue(kind)
+    conn.execute(_END.encode(), (*take("crew-1"), "done", None))
+    conn.execute(_END.encode(), (*take("crew-1"), "done", None))
+    conn.execute(_END.encode(), (*take("crew-1"), "failed", "Traceback\n  line\nValueError: no such file"))
+    conn.execute("select sync_job_cancel('{4}')")
+    enqueue("mail", "customer-7", most=3)  # 5: in back-off, and its line waits
+    conn.execute(_END.encode(), (*take("crew-1"), "retry", "Traceback\nTimeoutError: too slow"))
+    enqueue("mail", "customer-7")
+    enqueue("mail", "customer-7")
+    enqueue("resize")  # 8: stuck
+    take("crew-0", ago_sec=3600)
+    enqueue("video")  # 9: runs
+    take("crew-1")
+    enqueue("resize", delay_sec=7200)  # 10: delayed
+    conn.execute("insert into sync_job_pause values ('nightly', now(), 'an operator')")
+    enqueue("report", queue="nightly")  # 11: its queue is paused, and nobody knows its kind
 
 
 def wait_until_pinned(cluster: Cluster) -> None:

@@ -58,6 +58,19 @@ def moves_lead_here(rows: Rows, cluster: Cluster) -> bool:
 # An expired lock is swept by the leader, so one is made where it can be seen.
 EXPIRE = "update sync_lock set expires_at = now() - interval '1 second' where task_id = 'old'"
 
+JOB_COUNTS = {
+    ("done-1", "done"): 1,
+    ("done-2", "done"): 1,
+    ("failed", "failed"): 1,
+    ("cancelled", "cancelled"): 1,
+    ("mail", "retry"): 1,
+    ("mail", "pending"): 2,
+    ("resize", "processing"): 1,
+    ("resize", "pending"): 1,
+    ("video", "processing"): 1,
+    ("report", "pending"): 1,
+}
+
 # What each reading query must show of the fleet that `put_to_work` has made.
 READS: dict[str, Check] = {
     "active-nodes": lambda rows, _: same(rows, name=list(NAMES)) and rows[0]["lag"].total_seconds() < 10,
@@ -107,6 +120,28 @@ READS: dict[str, Check] = {
     "who-did-it": lambda rows, cluster: same(
         rows, node=[cluster.owner_of("invoice-1").node_name], date=[cluster.today]
     ),
+    "job-counts": lambda rows, _: {(row["kind"], row["status"]): row["jobs"] for row in rows} == JOB_COUNTS,
+    "oldest-waiting-jobs": lambda rows, _: (
+        same(rows, id=[6, 7, 11]) and all(row["waits_for"].seconds > 500 for row in rows)
+    ),
+    "delayed-jobs": lambda rows, _: same(rows, id=[5, 10], status=["retry", "pending"], attempts=[1, 0]),
+    "locked-jobs": lambda rows, _: same(rows, id=[9], kind=["video"], locked_by=["crew-1"], attempts=[1]),
+    "stuck-jobs": lambda rows, _: same(rows, id=[8], locked_by=["crew-0"]) and rows[0]["ran_out_ago"].seconds > 3000,
+    "failed-jobs": lambda rows, _: same(
+        rows, id=[3], attempts=[1], crashes=[0], last_error=["Traceback\n  line\nValueError: no such file"]
+    ),
+    "errors-of-a-job": lambda rows, _: same(rows, attempt=[1], worker=["crew-1"], crashed=[False]),
+    "commonest-errors": lambda rows, _: (
+        {row["kind"]: (row["last_line"], row["times"]) for row in rows}
+        == {"failed": ("ValueError: no such file", 1), "mail": ("TimeoutError: too slow", 1)}
+    ),
+    "job-throughput": lambda rows, _: same(rows, kind=["cancelled", "done-1", "done-2", "failed"], jobs=[1] * 4),
+    "job-workers": lambda rows, _: same(rows, worker=["crew-1"], node=["worker-01"], jobs=[1]),
+    "kinds-nobody-knows": lambda rows, _: same(rows, kind=["report"], jobs=[1]),
+    "affinity-lines": lambda rows, _: same(rows, affinity=["customer-7"], waiting=[2], held_by=[5], status=["retry"]),
+    "job-limits": lambda rows, _: same(rows, kind=["video"], at_once=[2], running=[1]),
+    "paused-queues": lambda rows, _: same(rows, queue=["nightly"], paused_by=["an operator"]),
+    "periodic-jobs": lambda rows, _: same(rows, name=["tidy"], last_status=[None]),
     "rebalances-last-hour": lambda rows, _: rows[0]["rebalance_count"] >= 3,
     "rebalance-history": lambda rows, _: rows[-1]["nodes_after"] == 1 and rows[-1]["tokens_moved"] == TOKENS,
     "leader-changes": lambda rows, _: rows == [],
@@ -124,6 +159,11 @@ WRITES: dict[str, tuple[str, int]] = {
     "delete-locks-of-a-node": ("", 2),
     "delete-expired-locks": (EXPIRE, 1),
     "request-a-nodes-removal": ("", 1),
+    "run-failed-jobs-again": ("", 1),
+    "take-back-expired-jobs": ("", 1),
+    "cancel-waiting-jobs": ("", 1),
+    "hurry-a-job": ("", 1),
+    "delete-old-jobs": ("update sync_job_end set finished_at = now() - interval '4 days'", 3),
     "delete-old-claims": ("update sync_claim set created_on = now() - interval '8 days' where item = 'invoice-1'", 1),
     "delete-old-audits": ("update sync_audit set created_on = now() - interval '91 days' where item = 'invoice-1'", 1),
     "delete-old-rebalances": ("update sync_rebalance set triggered_at = now() - interval '31 days' where id = 1", 1),
@@ -218,3 +258,21 @@ def test_a_query_of_the_sheet_that_is_wrong_is_noticed(busy_cluster: Cluster) ->
         rows = conn.execute(STATEMENTS["leader"].replace("order by created_on", "order by created_on desc").encode())
         with pytest.raises(AssertionError):
             READS["leader"](rows.fetchall(), busy_cluster)
+
+
+# The diagnostics of the users' old table, with the view's name in its place.
+OLD_DIAGNOSTICS = {
+    "select * from sync_job where status in ('pending', 'retry') limit 10": [5, 6, 7, 10, 11],
+    "select * from sync_job where locked_until > now()": [9],
+    "select * from sync_job where locked_until < now() and status = 'processing'": [8],
+    "select id, job_id, attempts, last_error from sync_job where status = 'failed' order by updated_at desc limit 10": [
+        3
+    ],
+}
+
+
+@pytest.mark.parametrize("query", OLD_DIAGNOSTICS)
+def test_what_people_asked_of_their_own_table_is_answered_by_the_view(busy_cluster: Cluster, query: str) -> None:
+    with busy_cluster.connect(row_factory=dict_row) as conn:
+        rows = conn.execute(query.encode()).fetchall()
+    assert sorted(column(rows, "id")) == OLD_DIAGNOSTICS[query]

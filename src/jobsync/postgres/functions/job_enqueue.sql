@@ -52,7 +52,7 @@ begin
         perform pg_notify('sync_job', '');
     end if;
     return query
-        select a.place::integer, coalesce(_known[a.place], a.id), _known is null or _known[a.place] = a.id
+        select a.place::integer, coalesce(_known[a.place], a.id), coalesce(_known[a.place] = a.id, true)
         from unnest(_ids) with ordinality a(id, place)
         order by a.place;
 end $$;

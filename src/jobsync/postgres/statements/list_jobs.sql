@@ -41,5 +41,6 @@ select j.id, j.job_id, j.queue, j.kind, j.payload, j.status, j.priority, j.progr
        j.max_attempts, j.locked_by, j.locked_until, j.run_at, j.last_error, j.result, j.affinity, j.created_at, j.updated_at,
        j.finished_at, j.attempt, j.limit_key
 from (select c.id from chosen c order by c.id desc limit $5::integer) c
-cross join lateral (select * from sync_job v where v.id = c.id) j
+-- The offset keeps the view from being read as a whole.
+cross join lateral (select * from sync_job v where v.id = c.id offset 0) j
 order by j.id desc
