@@ -13,7 +13,9 @@ import psycopg
 from jobsync import CoordinationConfig, ProcessingWorker, RetryPolicy, RunningJob
 
 dsn, prefix, name = sys.argv[1:4]
-config = CoordinationConfig(dsn=dsn, appname=prefix, total_tokens=100)
+config = CoordinationConfig(
+    dsn=dsn, appname=prefix, total_tokens=100, heartbeat_interval_sec=0.5, heartbeat_timeout_sec=2.0
+)
 worker = ProcessingWorker(
     config,
     worker_id=name,

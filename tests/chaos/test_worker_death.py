@@ -13,7 +13,7 @@ import pytest
 from jobsync import JobQueue
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
-from tests.worker.support import await_status, leases, queue
+from tests.worker.support import await_status, leases, queue, stored
 
 pytestmark = pytest.mark.chaos
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_a_paused_worker_is_fenced_and_told_when_it_wakes(crew: Crew, jobs: JobQ
     crew.processes["two"].kill()
     following = jobs.enqueue("quick")
     await_status(jobs, following, "done")
-    assert jobs.get(number).result == "two"  # type: ignore[union-attr]
+    assert stored(jobs, number).result == "two"
     assert crew.ran()[-1] == (following, "one")
 
 

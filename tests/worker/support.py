@@ -27,10 +27,17 @@ def status(jobs: JobQueue, job_number: int) -> str:
     return "gone" if job is None else job.status
 
 
+def stored(jobs: JobQueue, job_number: int) -> Any:
+    """Give a job that is there."""
+    job = jobs.get(job_number)
+    assert job is not None
+    return job
+
+
 def await_status(jobs: JobQueue, job_number: int, *wanted: str, limit_sec: float = 20.0) -> Any:
     """Wait until a job has one of these statuses, and give it."""
     eventually(lambda: status(jobs, job_number) in wanted, f"job {job_number} is {wanted}", limit_sec=limit_sec)
-    return jobs.get(job_number)
+    return stored(jobs, job_number)
 
 
 def leases(dsn: str, prefix: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from jobsync import LeaseLost, RunningJob
 from tests.api.jobs import eventually, query
-from tests.worker.support import await_status, leases, queue, worker
+from tests.worker.support import await_status, leases, queue, stored, worker
 
 
 def take_away(dsn: str, prefix: str) -> None:
@@ -43,7 +43,7 @@ def test_a_late_result_is_refused_and_the_handler_is_told(server_dsn: str, prefi
         assert (job.attempts, job.crashes) == (2, 1)
         assert "ran out" in job.last_error
         eventually(lambda: made.get_status().active_jobs == 0, "both ended")
-        assert jobs.get(job_number).result == "new"  # type: ignore[union-attr]
+        assert stored(jobs, job_number).result == "new"
 
 
 @pytest.mark.parametrize("cause", ["cancelled", "lost"])
@@ -120,9 +120,9 @@ def test_a_lease_is_extended_for_as_long_as_its_job_runs(server_dsn: str, prefix
     with queue(server_dsn, prefix) as jobs, made:
         job_number = jobs.enqueue("x")
         eventually(lambda: made.get_status().active_jobs == 1, "it runs")
-        first = jobs.get(job_number).locked_until  # type: ignore[union-attr]
+        first = stored(jobs, job_number).locked_until
         # Longer than three leases of it.
-        eventually(lambda: (jobs.get(job_number).locked_until - first).total_seconds() > 3, "it is extended")  # type: ignore[union-attr, operator]
+        eventually(lambda: (stored(jobs, job_number).locked_until - first).total_seconds() > 3, "it is extended")
         assert jobs.reset_expired_leases() == 0
         go.set()
         assert await_status(jobs, job_number, "done").crashes == 0

@@ -9,7 +9,7 @@ import pytest
 
 from jobsync import Cancel, InvalidArgument, LeaseLost, NotRunning, ProcessingWorker, Retry, RunningJob
 from tests.api.jobs import eventually, settings
-from tests.worker.support import await_status, leases, queue, worker
+from tests.worker.support import await_status, leases, queue, stored, worker
 
 
 def test_a_handler_that_returns_makes_its_job_done_with_its_result(server_dsn: str, prefix: str) -> None:
@@ -56,9 +56,9 @@ def test_many_jobs_of_many_kinds_are_each_run_once_and_leave_no_lease(server_dsn
         ids = jobs.enqueue_many([("abc"[number % 3], number) for number in range(3000)])
         eventually(lambda: jobs.counts()["done"] == 3000, "all are done", limit_sec=60)
         assert sorted(ran) == sorted(ids)
-        assert [jobs.get(job_number).result for job_number in ids[:6]] == [
+        assert [stored(jobs, job_number).result for job_number in ids[:6]] == [
             job_number if job_number % 3 == 0 else None for job_number in ids[:6]
-        ]  # type: ignore[union-attr]
+        ]
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left")
 
 
@@ -89,7 +89,7 @@ def test_sync_and_async_handlers_share_one_cap(server_dsn: str, prefix: str) -> 
         ids = jobs.enqueue_many([(("sync", "async")[number % 2], None) for number in range(300)])
         eventually(lambda: jobs.counts()["done"] == 300, "all are done", limit_sec=60)
         assert most[0] == 3
-        assert jobs.get(ids[1]).result == "awaited"  # type: ignore[union-attr]
+        assert stored(jobs, ids[1]).result == "awaited"
 
 
 def test_a_failure_is_tried_again_until_the_last_attempt(server_dsn: str, prefix: str) -> None:
@@ -219,7 +219,7 @@ def test_an_unknown_kind_waits_for_a_worker_that_knows_it(server_dsn: str, prefi
             unknown = jobs.enqueue("unknown")
             other_queue = jobs.enqueue("known", queue="elsewhere")
             await_status(jobs, jobs.enqueue("known"), "done")
-            assert jobs.get(unknown).status == jobs.get(other_queue).status == "pending"  # type: ignore[union-attr]
+            assert stored(jobs, unknown).status == stored(jobs, other_queue).status == "pending"
             assert [(each.queue, each.kind) for each in jobs.unknown_kinds()] == [
                 ("default", "unknown"),
                 ("elsewhere", "known"),
@@ -253,7 +253,7 @@ def test_a_delayed_job_runs_when_it_is_due(server_dsn: str, prefix: str) -> None
         near = jobs.enqueue("x", run_at=timedelta(seconds=0.3))
         job = await_status(jobs, near, "done")
         assert job.finished_at - job.created_at >= timedelta(seconds=0.3)
-        assert jobs.get(far).status == "pending"  # type: ignore[union-attr]
+        assert stored(jobs, far).status == "pending"
 
 
 def test_progress_is_seen_and_a_lost_attempt_is_told(server_dsn: str, prefix: str) -> None:
@@ -272,12 +272,12 @@ def test_progress_is_seen_and_a_lost_attempt_is_told(server_dsn: str, prefix: st
 
     with queue(server_dsn, prefix) as jobs, made:
         job_number = jobs.enqueue("x")
-        eventually(lambda: jobs.get(job_number).progress == 50, "progress")  # type: ignore[union-attr]
-        assert jobs.get(job_number).progress_message == "half way"  # type: ignore[union-attr]
+        eventually(lambda: stored(jobs, job_number).progress == 50, "progress")
+        assert stored(jobs, job_number).progress_message == "half way"
         assert jobs.cancel(job_number)
         go.set()
         eventually(lambda: told, "told")
-        assert jobs.get(job_number).status == "cancelled"  # type: ignore[union-attr]
+        assert stored(jobs, job_number).status == "cancelled"
         with pytest.raises(LeaseLost):
             made.update_progress(job_number, 70)
 

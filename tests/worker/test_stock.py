@@ -6,7 +6,7 @@ import threading
 from jobsync import RunningJob
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually
-from tests.worker.support import await_status, leases, queue, worker
+from tests.worker.support import await_status, leases, queue, stored, worker
 
 
 def test_what_waits_behind_a_slow_job_goes_to_others(server_dsn: str, prefix: str) -> None:
@@ -27,10 +27,10 @@ def test_what_waits_behind_a_slow_job_goes_to_others(server_dsn: str, prefix: st
         assert all(each.get_status().fetched_jobs == 0 for each in workers)
         # The bound is 100 ms after the slow one began; here the machine may be five times slower.
         assert max(began.values()) - began[ids[0]] < 1.5
-        assert jobs.get(ids[0]).status == "processing"  # type: ignore[union-attr]
+        assert stored(jobs, ids[0]).status == "processing"
         go.set()
         eventually(lambda: jobs.counts()["done"] == 100, "all are done")
-        assert {jobs.get(job_number).attempts for job_number in ids} == {1}  # type: ignore[union-attr]
+        assert {stored(jobs, job_number).attempts for job_number in ids} == {1}
 
 
 def test_a_stop_gives_back_what_has_not_begun_and_lets_the_rest_end(server_dsn: str, prefix: str) -> None:
@@ -53,8 +53,8 @@ def test_a_stop_gives_back_what_has_not_begun_and_lets_the_rest_end(server_dsn: 
         assert made.get_status().active_jobs == 1
         go.set()
         stopper.join(20)
-        assert [jobs.get(job_number).status for job_number in ids] == ["done"] + ["pending"] * 19  # type: ignore[union-attr]
-        assert jobs.get(ids[1]).attempts == 0  # type: ignore[union-attr]
+        assert [stored(jobs, job_number).status for job_number in ids] == ["done"] + ["pending"] * 19
+        assert stored(jobs, ids[1]).attempts == 0
         assert leases(server_dsn, prefix) == 0
 
 
@@ -98,7 +98,7 @@ def test_a_handler_may_stop_its_worker(server_dsn: str, prefix: str) -> None:
     with queue(server_dsn, prefix) as jobs:
         job_number = jobs.enqueue("x")
         made.run()
-        assert jobs.get(job_number).result is False  # type: ignore[union-attr]
+        assert stored(jobs, job_number).result is False
         assert not made.get_status().is_running
 
 

@@ -7,6 +7,7 @@ from jobsync.core.errors import Cancel, InvalidArgument, Retry
 from jobsync.core.queue.states import CANCELLED, FAILED, RETRY
 
 _MOST_WAIT_SEC = 10 * 365 * 86_400.0
+_MOST_EXPONENT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,13 @@ class RetryPolicy:
         _check("jitter", self.jitter, 0, 1)
 
     def wait_sec(self, attempts: int, spread: float) -> float:
-        """Give the wait after the `attempts`-th attempt failed; `spread`, from 0 to below 1, says where in its range."""
-        doublings = max(0, attempts - 1)
-        # Beyond this many every factor above 1 has long reached the bound, or none ever will; powers overflow.
-        longest = self.most_sec if self.first_sec else 0.0
-        if self.factor > 1 and self.first_sec and doublings * math.log(self.factor) > math.log(_MOST_WAIT_SEC * 1e9):
-            wait_sec = longest
-        else:
-            wait_sec = min(longest, self.first_sec * self.factor**doublings)
+        """Give the wait after the `attempts`-th attempt failed; `spread`, from 0 to 1, says where in its range."""
+        steps = max(0, attempts - 1)
+        growth = steps * math.log(self.factor)
+        if growth < _MOST_EXPONENT:
+            wait_sec = min(self.most_sec, self.first_sec * self.factor**steps)
+        else:  # The power would overflow.
+            wait_sec = self.most_sec if self.first_sec else 0.0
         return wait_sec * (1 + self.jitter * (2 * spread - 1))
 
 
