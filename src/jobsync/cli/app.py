@@ -12,14 +12,9 @@ from typer.core import TyperGroup
 from jobsync import JobsyncError
 from jobsync.api.cluster import migrate as migrate_schema
 from jobsync.api.cluster import read_status, schema_sql
+from jobsync.cli.jobs import jobs
+from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.processes import config_of
-
-Dsn = Annotated[
-    str | None,
-    typer.Option(help="Connection string or URL; 'embedded' for the embedded server. [default: SYNC_* variables]"),
-]
-Appname = Annotated[str | None, typer.Option(help="Prefix of the fleet's tables. [default: sync_]")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class OneLineErrors(TyperGroup):
@@ -43,6 +38,9 @@ app = typer.Typer(
 )
 
 
+app.add_typer(jobs, name="jobs")
+
+
 def _console() -> Console:
     return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
@@ -58,12 +56,29 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Watch a fleet at real work: a kill, a stop, a join, and a verdict. Exit status 0 only if it holds."""
-    play = import_module("jobsync.cli.demo.play")
-    show = import_module("jobsync.cli.demo.view").show_outcome
-    options = play.DemoOptions(dsn=dsn, workers=workers, keep=keep, files=files, seconds=seconds)
+    _demo("jobsync.cli.demo", dsn=dsn, workers=workers, seconds=seconds, files=files, keep=keep, as_json=as_json)
+
+
+@app.command("demo-queue")
+def demo_queue(
+    *,
+    dsn: Annotated[str, typer.Option(help="Database to play in.")] = "embedded",
+    workers: Annotated[int, typer.Option(min=2, max=8, help="Workers at the start.")] = 4,
+    seconds: Annotated[float, typer.Option(min=3, max=45, help="About how long the files take.")] = 14,
+    files: Annotated[int | None, typer.Option(min=50, help="Only so many files. [default: all]")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's tables.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the queue at real work: a kill, a failure, a cancelled job, and a verdict. Exit status 0 if it holds."""
+    _demo("jobsync.cli.demo_queue", dsn=dsn, workers=workers, seconds=seconds, files=files, keep=keep, as_json=as_json)
+
+
+def _demo(module: str, *, keep: bool, as_json: bool, **options: Any) -> None:
+    play = import_module(f"{module}.play")
+    show = import_module(f"{module}.view").show_outcome
     console = _console()
     try:
-        outcome = play.play(options, console, silent=as_json)
+        outcome = play.play(play.DemoOptions(keep=keep, **options), console, silent=as_json)
     except KeyboardInterrupt:
         typer.echo("interrupted: the workers are stopped and the tables dropped", err=True)
         raise typer.Exit(130) from None
@@ -108,6 +123,41 @@ def run(  # noqa: PLR0913 - one parameter an option
     config_of(options)
     run_fleet = import_module("jobsync.cli.run_fleet").run_fleet
     raise typer.Exit(run_fleet(target, workers, options, name_prefix=name_prefix, run_name=run_name))
+
+
+@app.command()
+def worker(
+    *,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:ATTRIBUTE", help="A ProcessingWorker, a subclass, or a maker of one."),
+    ],
+    processes: Annotated[int, typer.Option(min=1, max=1000, help="How many processes.")] = 1,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Jobs at once in each process. [default: the worker's own]")
+    ] = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to take from, with commas between. [default: the worker's own]")
+    ] = None,
+    worker_id: Annotated[
+        str | None, typer.Option(help="Its name; ID-1, ID-2 ... of several. [default: host, process, start time]")
+    ] = None,
+    dsn: Dsn = None,
+    appname: Appname = None,
+) -> None:
+    """Run a queue worker of yours, in one process or several.
+
+    SIGTERM and SIGINT stop it well: handlers finish, what did not begin goes back. A second one ends it at once.
+    """
+    settings = {"dsn": dsn, "appname": appname}
+    config_of(settings)
+    found = import_module("jobsync.cli.worker")
+    options = found.WorkerOptions(
+        worker_id=worker_id,
+        queues=None if queues is None else tuple(name.strip() for name in queues.split(",") if name.strip()),
+        max_concurrent_jobs=concurrency,
+    )
+    raise typer.Exit(found.run_worker(target, options, settings, processes=processes))
 
 
 @app.command()

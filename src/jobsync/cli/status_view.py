@@ -20,16 +20,17 @@ def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
         "live_tokenless": status.live_tokenless,
         "tokens_live": status.tokens_live,
     }
-    plain: dict[str, Any] = _plain(found)
+    plain: dict[str, Any] = as_plain(found)
     return plain
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Give a value as JSON takes it; times as ISO 8601 texts."""
     match value:
         case dict():
-            return {key: _plain(each) for key, each in value.items()}
+            return {key: as_plain(each) for key, each in value.items()}
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [as_plain(each) for each in value]
         case datetime():
             return value.isoformat()
         case _:
@@ -89,9 +90,9 @@ def _nodes(status: ClusterStatus) -> Table:
             _state(node),
             f"{node.tokens:,}" if node.takes_tokens or node.tokens else "none",
             f"{node.share:.1%}" if node.takes_tokens or node.tokens else "",
-            f"{_span(node.heartbeat_age_sec)} ago",
+            f"{span(node.heartbeat_age_sec)} ago",
             Text(f"{node.host or '?'}:{node.pid or '?'}"),
-            f"{_span((status.read_at - node.created_on).total_seconds())}",
+            f"{span((status.read_at - node.created_on).total_seconds())}",
             style="" if node.is_live else "dim",
         )
     return table
@@ -111,7 +112,7 @@ def _rebalances(status: ClusterStatus) -> Table:
     table.add_column("took", justify="right", no_wrap=True)
     for row in status.rebalances:
         table.add_row(
-            f"{_span((status.read_at - row.triggered_at).total_seconds())} ago",
+            f"{span((status.read_at - row.triggered_at).total_seconds())} ago",
             row.reason,
             Text(row.leader),
             f"{row.nodes_before} to {row.nodes_after}",
@@ -121,7 +122,7 @@ def _rebalances(status: ClusterStatus) -> Table:
     return table
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Write a duration in its largest sensible unit."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:

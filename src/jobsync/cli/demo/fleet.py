@@ -12,11 +12,12 @@ CATCH_SEC = 10.0
 
 
 class Fleet:
-    """Workers by name, each with a file for what it prints; closing it ends them all."""
+    """Workers by name, each `python -m MODULE NAME ...` with a file for what it prints; closing it ends them all."""
 
-    def __init__(self, *, dsn: str, prefix: str, limit: int, pace_ms: float, log_dir: Path) -> None:
+    def __init__(self, *, dsn: str, prefix: str, module: str, arguments: list[str], log_dir: Path) -> None:
         self._options = {"dsn": dsn, "appname": prefix}
-        self._arguments = [str(limit), str(pace_ms)]
+        self._module = module
+        self._arguments = arguments
         self._log_dir = log_dir
         self._lifeline = Lifeline()
         self._told_to_stop: set[str] = set()
@@ -51,7 +52,7 @@ class Fleet:
     def _process(self, name: str, minimum_nodes: int, more: list[str]) -> Worker:
         return start_worker(
             name,
-            "jobsync.cli.demo.worker",
+            self._module,
             [name, *self._arguments, *more],
             lifeline=self._lifeline,
             environment=worker_environment(self._options | {"minimum_nodes": minimum_nodes}),

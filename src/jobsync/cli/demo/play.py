@@ -1,14 +1,10 @@
 """The demo from its first process to its verdict."""
 
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -21,7 +17,9 @@ from jobsync.cli.demo.tables import Tables
 from jobsync.cli.demo.verdict import Evidence, Outcome, judge
 from jobsync.cli.demo.view import LiveView, PlainView, SilentView, View
 from jobsync.cli.demo.watch import Snapshot, look
+from jobsync.cli.processes import sigterm_unwinds
 
+WORKER_MODULE = "jobsync.cli.demo.worker"
 LOOK_SEC = 0.1
 LOOK_CLOSELY_SEC = 0.02
 # The files' own time, times the mean of 1/workers over the course of events, is how long the demo takes.
@@ -52,11 +50,12 @@ def play(options: DemoOptions, console: Console, *, silent: bool) -> Outcome:
     prefix = f"demo_{time.strftime('%m%d_%H%M%S')}_{time.perf_counter_ns() % 1000:03}_"
     config = CoordinationConfig(dsn=options.dsn, appname=prefix)
     pace = pace_ms(len(files), options.workers, options.seconds)
-    with _sigterm_unwinds(), open_cluster(config) as cluster, tempfile.TemporaryDirectory() as log_dir:
+    with sigterm_unwinds(), open_cluster(config) as cluster, tempfile.TemporaryDirectory() as log_dir:
         if not silent:
             _announce(console, cluster, prefix, options.workers, len(files))
         tables = Tables(prefix)
-        fleet = Fleet(dsn=options.dsn, prefix=prefix, limit=len(files), pace_ms=pace, log_dir=Path(log_dir))
+        arguments = [str(len(files)), str(pace)]
+        fleet = Fleet(dsn=options.dsn, prefix=prefix, module=WORKER_MODULE, arguments=arguments, log_dir=Path(log_dir))
         try:
             # The parent sets up the tables; the workers then find them.
             cluster.migrate()
@@ -158,17 +157,3 @@ def _announce(console: Console, cluster: Cluster, prefix: str, workers: int, fil
     for line in (what, where):
         console.print(line, style="dim", highlight=False, markup=False)
     console.print()
-
-
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does: through every `finally`."""
-
-    def unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape of a handler
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

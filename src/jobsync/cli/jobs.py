@@ -1,0 +1,254 @@
+"""`jobsync jobs`: look at the queue, and help single jobs or many, without a worker.
+
+Exit status: 0 done or shown, 1 nothing matched, 2 asked wrongly or the database could not be asked.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jobsync import InvalidArgument, JobQueue, StoredJob
+from jobsync.cli import jobs_view as view
+from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.processes import config_of
+from jobsync.core.queue.stored import UNFINISHED
+
+NOTHING = 1
+PAGE = 500
+
+
+class Status(StrEnum):
+    """The statuses of a job, as options take them."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    RETRY = "retry"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+Kind = Annotated[str | None, typer.Option(help="Only jobs of this kind.")]
+Queue = Annotated[str | None, typer.Option(help="Only jobs of this queue.")]
+All = Annotated[bool, typer.Option("--all", help="All that match the filters, instead of one.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+OneJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="The job's number, or its job_id.")]
+QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]")]
+
+
+jobs = typer.Typer(help="Look at the queue's jobs, retry and cancel them.", no_args_is_help=True)
+
+
+@contextmanager
+def _queue(dsn: str | None, appname: str | None) -> Iterator[JobQueue]:
+    with JobQueue(config_of({"dsn": dsn, "appname": appname})) as queue:
+        yield queue
+
+
+def _console() -> Console:
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+@jobs.command("list")
+def list_jobs(
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only jobs in this status.")] = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest first.")] = 20,
+    dsn: Dsn = None,
+    appname: Appname = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, the newest first. Exit status 1 if none matches."""
+    with _queue(dsn, appname) as asked:
+        found = asked.list_jobs(status=_text(status), kind=kind, queue=queue, limit=limit)
+        counts = {} if as_json else asked.counts(queue=queue)
+    if as_json:
+        typer.echo(json.dumps([view.job_as_dict(job) for job in found], indent=2))
+    elif found:
+        view.show_jobs(_console(), found, counts)
+    else:
+        typer.echo(f"no jobs{_of(_text(status), kind, queue)}", err=True)
+    raise typer.Exit(0 if found else NOTHING)
+
+
+@jobs.command()
+def show(
+    *,
+    job: Annotated[str, typer.Argument(metavar="ID", help="The job's number, or its job_id.")],
+    dsn: Dsn = None,
+    appname: Appname = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one job with its whole timeline: attempts, errors with tracebacks, progress, result."""
+    with _queue(dsn, appname) as asked:
+        found = _one(asked, job)
+        errors = asked.errors(found.id)
+    if as_json:
+        typer.echo(json.dumps(view.timeline_as_dict(found, errors), indent=2))
+    else:
+        view.show_timeline(_console(), found, errors)
+
+
+@jobs.command()
+def retry(
+    *,
+    job: OneJob = None,
+    all_of_them: All = False,
+    status: Annotated[Status | None, typer.Option(help="With --all: jobs that ended so. [default: failed]")] = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    appname: Appname = None,
+) -> None:
+    """Run ended jobs again from their first attempt; or at once, one that waits for its next."""
+    _check_scope(job, status, kind, queue, all_of_them=all_of_them)
+    with _queue(dsn, appname) as asked:
+        if job is not None:
+            found = _one(asked, job)
+            _tell_one(asked.retry(found.id), f"job {found.id} will run again", _not_retried(found))
+        else:
+            ended = _text(status) or "failed"
+            which = Which(kind, queue, (ended,))
+            _many(asked, "retry", which, lambda: asked.retry_all(kind=kind, queue=queue, status=ended), yes=yes)
+
+
+@jobs.command()
+def cancel(
+    *,
+    job: OneJob = None,
+    all_of_them: All = False,
+    status: Annotated[Status | None, typer.Option(help="With --all. [default: whatever has not ended]")] = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    yes: Yes = False,
+    dsn: Dsn = None,
+    appname: Appname = None,
+) -> None:
+    """Cancel jobs that wait or run; the handler of a running one is told, and its result refused."""
+    _check_scope(job, status, kind, queue, all_of_them=all_of_them)
+    with _queue(dsn, appname) as asked:
+        if job is not None:
+            found = _one(asked, job)
+            refusal = f"job {found.id} is {found.status} already: nothing to cancel"
+            _tell_one(asked.cancel(found.id), f"job {found.id} is cancelled", refusal)
+        else:
+            one = _text(status)
+            which = Which(kind, queue, UNFINISHED if one is None else (one,))
+            _many(asked, "cancel", which, lambda: asked.cancel_all(kind=kind, queue=queue, status=one), yes=yes)
+
+
+@jobs.command()
+def counts(*, queue: Queue = None, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
+    """Count the jobs by status; and name what keeps jobs waiting: paused queues, kinds that no worker knows."""
+    with _queue(dsn, appname) as asked:
+        found, paused, unknown = asked.counts(queue=queue), asked.paused(), asked.unknown_kinds()
+    if as_json:
+        typer.echo(json.dumps(view.counts_as_dict(found, paused, unknown), indent=2))
+    else:
+        view.show_counts(_console(), found, paused, unknown)
+
+
+@jobs.command()
+def pause(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None) -> None:
+    """Take no more jobs from a queue; those that run go on. Enqueueing goes on, too."""
+    with _queue(dsn, appname) as asked:
+        asked.pause(queue, by="jobsync jobs pause")
+    typer.echo(f"queue {queue!r} is paused; `jobsync jobs resume {queue}` lets it run again")
+
+
+@jobs.command()
+def resume(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None) -> None:
+    """Take jobs from a queue again. Exit status 1 if it was not paused."""
+    with _queue(dsn, appname) as asked:
+        _tell_one(asked.resume(queue), f"queue {queue!r} runs again", f"queue {queue!r} was not paused")
+
+
+# --- what several commands share -----------------------------------------------------------------
+
+
+def _one(queue: JobQueue, named: str) -> StoredJob:
+    """Find a job by its number; else by its job_id."""
+    found = queue.get(int(named)) if named.isdecimal() and len(named) < 19 else None
+    found = found or queue.get_by_job_id(named)
+    if found is None:
+        typer.echo(f"jobsync: there is no job {named!r}: it was pruned, or is in another database or appname", err=True)
+        raise typer.Exit(NOTHING)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The jobs that a command is to act on."""
+
+    kind: str | None
+    queue: str | None
+    statuses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{'/'.join(self.statuses)} jobs{_of(None, self.kind, self.queue)}"
+
+
+def _check_scope(
+    job: str | None, status: str | None, kind: str | None, queue: str | None, *, all_of_them: bool
+) -> None:
+    if (job is None) != all_of_them:
+        raise InvalidArgument("name one job by its number or job_id, or give --all with --status, --kind or --queue")
+    if job is not None and (status or kind or queue):
+        raise InvalidArgument("filters go with --all: one job is named by its number or job_id alone")
+
+
+def _not_retried(job: StoredJob) -> str:
+    doing = {"processing": "it runs", "pending": "it waits to be taken"}.get(job.status, f"it is {job.status}")
+    return f"job {job.id} was left alone: {doing} already"
+
+
+def _tell_one(done: bool, text: str, refusal: str) -> None:  # noqa: FBT001 - what became of it
+    typer.echo(text if done else refusal, err=not done)
+    if not done:
+        raise typer.Exit(NOTHING)
+
+
+def _many(queue: JobQueue, verb: str, which: Which, act: Callable[[], int], *, yes: bool) -> None:
+    """Ask, unless told not to, and do it to all that match."""
+    if not yes:
+        found = sum(
+            len(queue.list_jobs(kind=which.kind, queue=which.queue, status=status, limit=PAGE))
+            for status in which.statuses
+        )
+        if not found:
+            _nothing(which)
+        what = f"{verb} {found:,}{' or more' if found >= PAGE else ''} {which}"
+        if not sys.stdin.isatty():
+            raise InvalidArgument(f"this would {what}: add --yes, since there is nobody to ask")
+        if not typer.confirm(f"{what[0].upper()}{what[1:]}?"):
+            raise typer.Exit(NOTHING)
+    done = act()
+    if not done:
+        _nothing(which)
+    word = {"retry": "will run again", "cancel": "cancelled"}[verb]
+    typer.echo(f"{done:,} job{'' if done == 1 else 's'} {word}")
+
+
+def _nothing(which: Which) -> None:
+    typer.echo(f"no {which}", err=True)
+    raise typer.Exit(NOTHING)
+
+
+def _text(status: Status | None) -> str | None:
+    return None if status is None else status.value
+
+
+def _of(status: str | None, kind: str | None, queue: str | None) -> str:
+    given = {"status": status, "kind": kind, "queue": queue}
+    parts = [f"{name} {value!r}" for name, value in given.items() if value]
+    return f" of {', '.join(parts)}" if parts else ""
