@@ -40,6 +40,7 @@ log = logging.getLogger("jobsync")
 
 LOOK_AT_STOCK_SEC: Final = PATIENCE_SEC / 2
 DOUBT_SEC: Final = 0.1  # How often a node is asked whether it is certain of its place again.
+DOUBT_WAITS_SEC: Final = (0.0, 2.0, 20.0)
 GIVE_UP_SEC: Final = 5.0  # How long a stopping worker tries to tell a database that is away.
 _RESULT_OF: Final = attrgetter("_result")
 
@@ -71,7 +72,7 @@ class Hub:
         self._sleeper.acquire()
         self._stop_until_sec = float("inf")
         self._more_ready = True
-        self._uncertain = False  # Whether something was sent to which no answer came.
+        self._doubts_sec: list[float] = []  # When to ask whether something was given in an answer that never came.
         self._backoff = Backoff(terms.worker_id, first_sec=0.05, most_sec=5.0)
         self._began_sec = 0.0
         self._finished = 0
@@ -182,7 +183,9 @@ class Hub:
             self._rest(self._rest_until_sec() - boot_sec())
 
     def _failed(self, error: Exception) -> None:
-        self._uncertain = self._uncertain or isinstance(error, LineBroken)
+        if isinstance(error, LineBroken):
+            # Again later: the server may go on with a statement whose client is gone.
+            self._doubts_sec = [boot_sec() + wait_sec for wait_sec in DOUBT_WAITS_SEC]
         self._backoff.failed(boot_sec())
         text = redact(str(error), self.node.settings.secrets)
         log.warning("worker %r: the database is away or refuses: %s", self.terms.worker_id, text)
@@ -197,6 +200,8 @@ class Hub:
 
     def _rest_until_sec(self) -> float:
         until_sec = min(self._care.due_sec, self.holdings.extend_due_sec, self._gate.due_sec)
+        if self._doubts_sec:
+            until_sec = min(until_sec, self._doubts_sec[0])
         if self.slots.fetched:
             until_sec = min(until_sec, boot_sec() + LOOK_AT_STOCK_SEC)
         if self.is_stopping:
@@ -244,7 +249,7 @@ class Hub:
 
     def _round(self, now_sec: float) -> bool:
         """Tell what ended and fetch more, in one round trip; True if there was anything to do."""
-        self._settle_uncertain()
+        self._settle_doubts(now_sec)
         self._free_seen = self.slots.free
         errands = [*self._done_errand(), *self._end_errands()]
         may_take = self._may_take()
@@ -274,11 +279,11 @@ class Hub:
         for errand, rows in zip(errands, answers, strict=True):
             errand.answered(rows)
 
-    def _settle_uncertain(self) -> None:
+    def _settle_doubts(self, now_sec: float) -> None:
         """Give back what was perhaps given in an answer that never came."""
-        if self._uncertain and self.node.incarnation:
+        if self._doubts_sec and self._doubts_sec[0] <= now_sec and self.node.incarnation:
             self.line.run(self.leases.release_unknown(self.node.incarnation, list(self.holdings.leases)))
-            self._uncertain = False
+            del self._doubts_sec[0]
 
     def _done_errand(self) -> list[Errand]:
         done = self.slots.done

@@ -105,7 +105,10 @@ class RunningJob:
             raise LeaseLost(f"{self} is no longer this attempt's: stop working on it; its result would be refused")
 
     def update_progress(self, percent: int, message: str | None = None) -> None:
-        """Write down how far it has come, from 0 to 100, for everybody to see. Raises LeaseLost if it is lost."""
+        """Write down how far it has come, from 0 to 100, for everybody to see. Raises LeaseLost if it is lost.
+
+        It waits for the database: in a coroutine, `await asyncio.to_thread(job.update_progress, 50)`.
+        """
         self._lease.desk.update_progress(self, percent, message)
 
     def __repr__(self) -> str:
