@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo example test test-slow lint fix bench clean
+.PHONY: help setup demo demo-queue example test test-slow lint fix bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,9 @@ $(READY): pyproject.toml
 
 demo: $(READY)   ## the main job: a fleet, real input, a kill, a verdict
 	@$(BIN)/jobsync demo
+
+demo-queue: $(READY)  ## the queue: real files, a worker killed with jobs in hand, a verdict
+	@$(BIN)/jobsync demo-queue
 
 example: $(READY)  ## run an example that judges itself: make example NAME=daily_etl
 	@$(BIN)/python $(firstword $(wildcard examples/$(NAME)/play.py examples/$(NAME).py) examples/$(NAME))
