@@ -1,4 +1,4 @@
-"""The states of a job and every way from one to another: the one list from which diagrams are drawn and SQL is tested."""
+"""The states of a job and the ways between them: the one list from which diagrams are drawn and SQL is tested."""
 
 from dataclasses import dataclass
 from typing import Final
