@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobsync.postgres.statement import Row, Statement, run
+from jobsync.postgres.worker_line import WorkerLine
 from jobsync.runtime import periodic
 from jobsync.runtime.periodic import AFTER_THE_MINUTE_SEC, TURN_SEC, Periodic
 from tests.postgres.conftest import fleet
@@ -160,3 +161,20 @@ def test_what_cannot_be_read_is_said_once_and_stops_nothing(fleet: Fleet, caplog
     assert told.startswith(
         "the periodic job 'by-hand' is never enqueued: the cron expression 'every day' cannot be read"
     )
+
+
+def test_one_that_the_database_refuses_keeps_no_other_from_its_time(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule(fleet, "a-refused")
+    schedule(fleet, "good")
+    fleet.sql("update sync_job_periodic set kind = repeat(md5(random()::text), 200) where name = 'a-refused'")
+    fleet.sql("alter table sync_job_lane add check (length(kind) < 1000)")
+    hand = Hand(fleet, "w", leads=True)
+    line = WorkerLine(fleet.dsn, RuntimeError)  # type: ignore[arg-type]
+    with caplog.at_level(logging.ERROR, "jobsync"):
+        assert hand.periodic.fire_due(lambda work: line.run(work)[0]) == 1
+    line.close()
+    assert count(fleet) == 1
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("the periodic job 'a-refused' was refused by the database")

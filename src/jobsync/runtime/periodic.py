@@ -23,6 +23,7 @@ from jobsync.core.errors import ExtraMissing
 from jobsync.core.queue.periodic import decide_round, until_next_minute_sec
 from jobsync.postgres.queue_admin import PeriodicStatements, look_of
 from jobsync.postgres.statement import Row, Statement
+from jobsync.postgres.worker_line import LineRefused
 from jobsync.runtime.clock import boot_sec
 
 AFTER_THE_MINUTE_SEC = 0.01  # Clocks differ in speed: a look just before the minute would be in vain.
@@ -75,10 +76,17 @@ class Periodic:
         except ExtraMissing as error:
             self._complain({str(error)})
             return 0
-        self._complain({f"the periodic job {name!r} is never enqueued: {reason}" for name, reason in decided.broken})
+        complaints = {f"the periodic job {name!r} is never enqueued: {reason}" for name, reason in decided.broken}
         long_ago = now - timedelta(seconds=OVERDUE_SEC)
-        mine = [due for due in decided.due if is_first or due.first_missed < long_ago]
-        return sum(run(self._statements.fire(due.name, due.at))[0][0] is not None for due in mine)
+        fired = 0
+        for due in decided.due:
+            if is_first or due.first_missed < long_ago:
+                try:
+                    fired += run(self._statements.fire(due.name, due.at))[0][0] is not None
+                except LineRefused as error:  # One that was written by hand must not keep the others from their times.
+                    complaints.add(f"the periodic job {due.name!r} was refused by the database: {error}")
+        self._complain(complaints)
+        return fired
 
     def _complain(self, complaints: set[str]) -> None:
         for text in sorted(complaints - self._complaints):
