@@ -111,8 +111,7 @@ class JobQueue(QueueAdmin):
         """
         of = _attempt_of(checked_id(id), attempt)
         checked_whole("progress", progress, 0, 100)
-        checked_message(message)
-        return self._desk.do(_or_lost(self._desk.jobs.set_progress(id, of, progress, message), id, of))
+        return self._desk.do(_or_lost(self._desk.jobs.set_progress(id, of, progress, checked_message(message)), id, of))
 
     def release_lease(
         self,
