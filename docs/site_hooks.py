@@ -9,7 +9,7 @@ added to their sections, in the order of their file names.
 import inspect
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Complete the sections that grow by files of their own."""
     docs = Path(config.docs_dir)
-    add_missing(section(config.nav or [], "Guide"), docs, "guide")
+    guides = section(config.nav or [], "Guide")
+    add_missing(guides, docs, "guide", elsewhere=section(config.nav or [], "Queue"))
     add_missing(section(section(config.nav or [], "Project"), "Decisions"), docs, "decisions")
     # A 404 page and a sitemap need to know where the site will stand; this one may stand anywhere.
     config.theme.static_templates -= {"404.html", "sitemap.xml"}
@@ -53,9 +54,10 @@ def section(nav: list[Any], title: str) -> list[Any]:
     return found
 
 
-def add_missing(entries: list[Any], docs: Path, folder: str) -> None:
-    """Add the pages of a folder that are not there yet."""
-    named = {page for entry in entries for page in (entry.values() if isinstance(entry, dict) else [entry])}
+def add_missing(entries: list[Any], docs: Path, folder: str, elsewhere: Iterable[Any] = ()) -> None:
+    """Add the pages of a folder that are neither there yet nor in another section."""
+    listed = [*entries, *elsewhere]
+    named = {page for entry in listed for page in (entry.values() if isinstance(entry, dict) else [entry])}
     pages = sorted(f"{folder}/{path.name}" for path in (docs / folder).glob("*.md"))
     entries.extend(page for page in pages if page not in named)
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import psycopg
 
 import jobsync
-from jobsync import CoordinationConfig, Job
+from jobsync import CoordinationConfig, Job, ProcessingWorker
 from tests.api.jobs import eventually
 from tests.docs.pages import blocks_of
 
@@ -58,9 +58,16 @@ class Stage:
                     return True
                 return bool(until()) or super().wait(min(timeout, 0.02))
 
+        class PlayedWorker(ProcessingWorker):
+            """A worker whose run ends when the test has seen enough."""
+
+            def run(self) -> None:
+                with self:
+                    eventually(until, "what the page is to bring about", limit_sec=LIMIT_SEC)
+
         module = ModuleType("jobsync")
         module.__dict__.update({name: getattr(jobsync, name) for name in jobsync.__all__}, __path__=[])
-        module.__dict__.update(Job=PlayedJob, CoordinationConfig=self.settings)
+        module.__dict__.update(Job=PlayedJob, ProcessingWorker=PlayedWorker, CoordinationConfig=self.settings)
         return module
 
     def rows(self, query: str, *args: object) -> list[tuple[Any, ...]]:
