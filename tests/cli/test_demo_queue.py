@@ -84,7 +84,7 @@ GOOD = Evidence(
     jobs=tuple(JobFacts(number, item, "done", 1, 0, 3) for number, item in enumerate(ITEMS, start=1)),
     flaky=2,
     endless=JobFacts(4, "(endless)", "cancelled", 1, 0, 3),
-    kill=KillFacts("w2", AT + timedelta(seconds=3), (3,)),
+    kill=KillFacts("w2", AT + timedelta(seconds=3)),
     cancelled_at=AT + timedelta(seconds=2),
     exit_statuses={"w1": 0},
 )
@@ -114,7 +114,8 @@ def test_the_verdict_holds_for_what_was_promised() -> None:
         ({"control": {}}, (ONCE, RIGHT, DONE)),
         ({"jobs": (*GOOD.jobs[:2], replace(GOOD.jobs[2], status="retry"))}, (DONE,)),
         ({"kill": None}, (TAKEN_OVER, NO_MORE)),
-        ({"kill": KillFacts("w2", AT, ())}, (TAKEN_OVER, NO_MORE)),
+        ({"kill": KillFacts("w9", AT)}, (TAKEN_OVER, NO_MORE)),
+        ({"trace": GOOD.trace[:-2]}, (TAKEN_OVER, NO_MORE)),
         ({"trace": GOOD.trace[:-1]}, (TAKEN_OVER, NO_MORE)),
         ({"trace": (*GOOD.trace[:-1], line(9, "w1", 3))}, (TAKEN_OVER,)),
         ({"trace": (*GOOD.trace, line(4, "w1", 1))}, (NO_MORE,)),

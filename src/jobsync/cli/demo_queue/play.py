@@ -179,7 +179,7 @@ class _Show:
             jobs=tuple(job for id_, job in sorted(stored.items()) if id_ != self._endless),
             flaky=self._flaky,
             endless=stored[self._endless],
-            kill=None if kill is None else KillFacts(kill.worker, kill.at, kill.jobs),
+            kill=None if kill is None else KillFacts(kill.worker, kill.at),
             cancelled_at=scenario.cancelled_at,
             exit_statuses=exit_statuses,
         )

@@ -20,7 +20,7 @@ SETTLE_LIMIT_SEC = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A worker's death: when, and which jobs it had begun and not ended."""
+    """A worker's death: when, and which jobs it seemed to have begun and not ended (a commit may be on its way)."""
 
     worker: str
     at: datetime
@@ -57,11 +57,12 @@ class Scenario:
         self.cancelled_at: datetime | None = None
         self.kill: Kill | None = None
         self.taken_over_ms: dict[int, float] = {}
+        self._left: list[int] = []
 
     @property
     def is_settling(self) -> bool:
         """Whether jobs of the killed worker wait to be begun again."""
-        return self.kill is not None and len(self.taken_over_ms) < len(self.kill.jobs)
+        return bool(self._left)
 
     def has_given_up(self, at_sec: float) -> bool:
         """Tell whether what should have been begun again was not, for too long."""
@@ -94,13 +95,14 @@ class Scenario:
             at[:] = [self._tables.now(self._cluster)]
             return [str(job) for job in found]
 
-        begun_sec, inside = self._fleet.kill(worker, just_begun)
-        jobs = tuple(int(job) for job in inside)
-        self.kill = Kill(worker, at[0], begun_sec, jobs)
-        inside_of = ", ".join(self._items[job] for job in jobs) or "no file"
+        begun_sec, _ = self._fleet.kill(worker, just_begun)
+        self._left = self._tables.read_open(self._cluster, worker)
+        self.kill = Kill(worker, at[0], begun_sec, tuple(self._left))
+        inside_of = ", ".join(self._items[job] for job in self._left) or "no file"
         self._say(f"{worker} is killed (SIGKILL) inside {inside_of}")
 
     def _see_taken_over(self, kill: Kill, snapshot: Snapshot) -> None:
+        self._left = self._tables.read_open(self._cluster, kill.worker)
         for job, line in begun_again(snapshot.trace, kill.jobs, kill.at).items():
             if job not in self.taken_over_ms:
                 self.taken_over_ms[job] = (line.at - kill.at).total_seconds() * 1000

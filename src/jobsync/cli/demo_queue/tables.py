@@ -33,7 +33,8 @@ _READ_MEASURED = "select item, worker, sha256, size_bytes, lines, functions from
 _DONE_BY = "select worker, count(*) from demo_measured group by worker"
 _OPEN = """
 select b.job from demo_trace b
-where b.worker = $1::text and b.what = 'begin' and b.at > clock_timestamp() - $2::float8 * interval '1 ms'
+where b.worker = $1::text and b.what = 'begin'
+and ($2::float8 is null or b.at > clock_timestamp() - $2::float8 * interval '1 ms')
 and not exists (select from demo_trace l where l.job = b.job and l.id > b.id)
 and not exists (select from demo_measured m where m.job = b.job)
 """
@@ -98,8 +99,8 @@ class Tables:
         """Count the results of each worker."""
         return dict(cluster.execute(self._named(_DONE_BY)))
 
-    def read_open(self, cluster: Cluster, worker: str, *, age_ms: float) -> list[int]:
-        """List the jobs that a worker has begun within the last `age_ms`, and not ended."""
+    def read_open(self, cluster: Cluster, worker: str, *, age_ms: float | None = None) -> list[int]:
+        """List the jobs that a worker has begun, within the last `age_ms` if so, and that nobody has ended since."""
         return [row[0] for row in cluster.execute(self._named(_OPEN), worker, age_ms)]
 
     def now(self, cluster: Cluster) -> datetime:

@@ -33,11 +33,10 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class KillFacts:
-    """Who was killed when, and the jobs that it had begun and not ended."""
+    """Who was killed, and when."""
 
     worker: str
     at: datetime
-    jobs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +113,27 @@ def _done(evidence: Evidence) -> Check:
     return Check("each job done", holds, figures)
 
 
+def _in_hand(evidence: Evidence) -> tuple[int, ...]:
+    """Name the jobs that the killed worker had begun and not ended."""
+    if evidence.kill is None:
+        return ()
+    own = [line for line in evidence.trace if line.worker == evidence.kill.worker]
+    measured = {row.item for row in evidence.measured if row.worker == evidence.kill.worker}
+    ended = {job.id for job in evidence.jobs if job.item in measured}
+    last = {line.job: line.what for line in own}
+    return tuple(job for job, what in last.items() if what == "begin" and job not in ended)
+
+
 def _taken_over(evidence: Evidence) -> Check:
     promise = "killed in hand, begun again"
     kill = evidence.kill
     if kill is None:
         return Check(promise, holds=False, figures="nobody was killed")
-    if not kill.jobs:
+    jobs = _in_hand(evidence)
+    if not jobs:
         return Check(promise, holds=False, figures=f"{kill.worker} was killed with no job in hand")
-    again = begun_again(evidence.trace, kill.jobs, kill.at)
-    missing = [job for job in kill.jobs if job not in again]
+    again = begun_again(evidence.trace, jobs, kill.at)
+    missing = [job for job in jobs if job not in again]
     if missing:
         return Check(promise, holds=False, figures=f"never: job {', job '.join(map(str, missing))}")
     after_ms = [(line.at - kill.at).total_seconds() * 1000 for line in again.values()]
@@ -135,7 +146,7 @@ def _taken_over(evidence: Evidence) -> Check:
 
 def _begun_once(evidence: Evidence) -> Check:
     """Nothing ran twice but what failed, and what the killed worker had in hand: those once more."""
-    crashed = set(evidence.kill.jobs) if evidence.kill else set()
+    crashed = set(_in_hand(evidence))
     begins = Counter(line.job for line in evidence.trace if line.what == "begin")
     allowed = {job.id: 1 + (job.id in crashed) + STAGED_FAILURES * (job.id == evidence.flaky) for job in evidence.jobs}
     odd = {job: begins[job] for job, times in allowed.items() if begins[job] != times}

@@ -196,7 +196,7 @@ def _taken_over(scenario: Scenario) -> Text:
     kill = scenario.kill
     assert kill is not None, "somebody was killed"
     begun, lost = len(scenario.taken_over_ms), len(kill.jobs)
-    if begun < lost:
+    if scenario.is_settling:
         return Text(f"{begun} of {lost} begun again", style=f"bold {LOST}")
     slowest_ms = max(scenario.taken_over_ms.values(), default=0.0)
     return Text(f"{begun} of {lost} begun again, after {slowest_ms:.0f} ms", style=LOST)
