@@ -145,7 +145,7 @@ class Care:
             return
         (rows,) = hub.line.run(hub.leases.still_mine([job.as_attempt() for job in running]))
         mine = {row[0] for row in rows}
-        told = set(hub.slots.done).union(job for job, _ in hub.ended)
+        told = set(hub.slots.done).union(job for job, _ in hub.reports.ended)
         for job in running:
             if job.id not in mine and job not in told and not job.has_ended and job in hub.slots.running():
                 job.lose()

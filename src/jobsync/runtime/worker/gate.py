@@ -126,6 +126,6 @@ class Gate:
             self._permits -= 1
             hub.slots.start(job)
         for job in not_ours:
-            hub.give_back(job)
+            hub.reports.give_back(job)
         if not_ours:
             self._wait(now_sec)  # Until the database has the hand-over as well.

@@ -1,0 +1,55 @@
+"""A database that is away for a while: handlers go on, and what they finished is told when it is back."""
+
+import threading
+
+from jobsync import RunningJob
+from tests.api.jobs import eventually, query
+from tests.servers import PrivateServer
+from tests.worker.support import leases, queue, stored, worker
+
+
+def test_handlers_go_on_and_their_results_are_kept_until_the_database_is_back(private_server: PrivateServer) -> None:
+    dsn, prefix = private_server.dsn, "away_"
+    go = threading.Event()
+    made = worker(dsn, prefix, max_concurrent_jobs=3)
+
+    @made.handles("x")
+    def x(job: RunningJob) -> str:
+        if job.attempts == 1:
+            go.wait(60)
+        return "first" if job.attempts == 1 else "again"
+
+    with queue(dsn, prefix) as jobs:
+        numbers = jobs.enqueue_many([("x", None)] * 3)
+        made.start()
+        eventually(lambda: made.get_status().active_jobs == 3, "they run")
+        private_server.stop()
+        go.set()
+        eventually(lambda: made.get_status().active_jobs == 0, "they end")
+        private_server.start()
+        eventually(lambda: jobs.counts()["done"] == 3, "they are told", limit_sec=60)
+        assert {stored(jobs, number).result for number in numbers} <= {"first", "again"}
+        assert made.get_status().is_running
+        more = jobs.enqueue("x")
+        eventually(lambda: stored(jobs, more).status == "done", "it goes on", limit_sec=60)
+        eventually(lambda: leases(dsn, prefix) == 0, "no lease is left", limit_sec=60)
+        assert made.stop()
+
+
+def test_a_worker_whose_own_connection_breaks_goes_on_and_keeps_nothing_it_does_not_know_of(
+    server_dsn: str, prefix: str
+) -> None:
+    made = worker(server_dsn, prefix, poll_interval_ms=60_000, worker_id="one")
+    made.handles("x")(lambda job: None)
+    with queue(server_dsn, prefix) as jobs, made:
+        line = made._hub.line  # type: ignore[union-attr]
+        jobs.enqueue_many([("x", None)] * 3000)
+        for _ in range(5):
+            eventually(lambda: line._conn is not None, "it is connected")
+            conn = line._conn
+            if conn is not None:
+                query(server_dsn, "select pg_terminate_backend(%s)", conn.info.backend_pid)
+            eventually(lambda: line._conn is not conn, "it is found out")
+            jobs.enqueue("x")
+        eventually(lambda: jobs.counts()["done"] == 3005, "all are done", limit_sec=60)
+        eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left", limit_sec=60)
