@@ -802,8 +802,8 @@ begin
         cross join lateral (
             select w.token, w.affinity from sync_job_gated w
             where w.affinity is not null
-              and (lower(span.part) is null or w.token >= lower(span.part))
-              and (upper(span.part) is null or w.token < upper(span.part))
+              -- An unbounded end as a number, for the index; no token is as great as that.
+              and w.token >= coalesce(lower(span.part), 0) and w.token < coalesce(upper(span.part), 2147483647)
             order by w.token, w.affinity limit 1) first
         union
         select next.token, next.affinity
@@ -847,8 +847,9 @@ begin
          select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
      join open n on n.lane = head.lane
      where (head.crashes = 0 or _suspects)
-       and not exists (select from sync_job_place p
-                       where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
+       -- One look by the primary key a line: as a join it might read every place for each.
+       and coalesce((select p.id from sync_job_place p
+                     where p.scope = 'affinity' and p.name = line.affinity and p.number = 1), head.id) = head.id
        and (n.per_key is null or head.limit_key is null
             or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
      limit _most);
@@ -966,14 +967,16 @@ end $$;
 
 -- Delete those of these leases under which nothing is left to run; the caller has locked them. What a worker takes for the
 -- last job of a batch need not be: only the list and the ends tell, and a lease that went too early would lose a job.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_close_leases(_epochs bigint[]) returns void
-language sql as $$
+language plpgsql set enable_seqscan = off as $$
+begin
     delete from sync_job_lease l
     where l.epoch = any (_epochs)
       and not exists (
           select from unnest(l.ids) u(id)
-          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id))
-$$;
+          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+end $$;
 
 -- Record that jobs are done, each under the epoch of its attempt and at its place in the lease's list. The rows name those
 -- that are refused: their lease was lost, or they ended otherwise. Leases in _over have nothing left to do, and go.
@@ -1272,8 +1275,9 @@ end $$;
 
 -- Give up the places of jobs that run no more; who will be tried again keeps its affinity's. Wakes workers if others may
 -- run now.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_leave_places(_ids bigint[], _again boolean) returns void
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 begin
     if not exists (select from sync_job_place) then
         return;
@@ -1340,8 +1344,9 @@ $$;
 
 -- Let the jobs whose time has come wait with the ready; at most _most at once. Gives when the next one is due: in the past
 -- where more are due, null where none waits.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_promote(_most integer, _now timestamptz default null) returns timestamptz
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
     _ids bigint[];
@@ -1635,20 +1640,22 @@ $$;
 
 -- Strike jobs out of the lists of these leases, which the caller has locked: they are to be run there no more.
 create or replace function sync_job_strike_out(_epochs bigint[], _ids bigint[]) returns void
-language sql as $$
+language plpgsql as $$
+begin
     update sync_job_lease l
     set ids = (select array_agg(case when u.id = any (_ids) then 0 else u.id end order by u.place)
                from unnest(l.ids) with ordinality u(id, place))
-    where l.epoch = any (_epochs)
-$$;
+    where l.epoch = any (_epochs);
+end $$;
 
 -- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
 -- Whoever asks at the same time is given others (skip locked). No row: there is none.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
                                          _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
@@ -1716,11 +1723,12 @@ end $$;
 -- order, one at a time, and only to the node that owns the key's token (_node null: to any).
 --   _suspects  whether a job that has crashed before may be among them; at most one is
 --   _from      the token to look from, in a ring: so that every line gets its turn where there are very many
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
                                                _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer, affinity text, token integer)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());

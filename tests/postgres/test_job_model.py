@@ -1,5 +1,7 @@
 """The queue's functions against a queue that is too simple to be wrong, step by step, on a clock of the test's own."""
 
+import random
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +10,15 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from jobsync.postgres.schema import ensure_schema
 from tests.postgres.dumb_queue import DumbJob, DumbQueue
@@ -16,7 +26,22 @@ from tests.postgres.queue_hands import START, Hands, Took
 
 KINDS = ("a", "b")
 FEW = st.integers(1, 4)
+WALK_STEPS = 500
+OUTCOMES = ["in a batch", "given back", "retry", "failed", "pending", "cancelled", "done"]
 SECONDS = st.integers(0, 90)
+
+JOBS = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(KINDS),
+        "priority": st.integers(-1, 1),
+        "max_attempts": FEW,
+        "delay": st.sampled_from([None, None, None, 0, 30]),
+        "key": st.sampled_from([None, None, None, "k1", "k2"]),
+        "affinity": st.sampled_from([None, None, "x", "y"]),
+        "limit_key": st.sampled_from([None, None, "eu", "us"]),
+        "by_hand": st.sampled_from([False, False, False, True]),
+    }
+)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -36,6 +61,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.dumb = DumbQueue()
         self.lanes = {kind: self.hands.lane(kind) for kind in KINDS}
         self.nodes = [1, 2]
+        self.seen: list[Took] = []
         self.next_node = 3
         for node in self.nodes:
             self.hands.join(node)
@@ -46,18 +72,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- enqueueing and the clock ----------------------------------------------------------------
 
-    @rule(
-        target=ids,
-        kind=st.sampled_from(KINDS),
-        priority=st.integers(-1, 1),
-        max_attempts=FEW,
-        delay=st.sampled_from([None, None, None, 0, 30]),
-        key=st.sampled_from([None, None, None, "k1", "k2"]),
-        affinity=st.sampled_from([None, None, "x", "y"]),
-        limit_key=st.sampled_from([None, None, "eu", "us"]),
-        by_hand=st.booleans(),
-    )
-    def enqueue(self, kind: str, delay: int | None, key: str | None, *, by_hand: bool, **given: Any) -> Any:
+    @initialize(target=ids, jobs=st.lists(JOBS, min_size=6, max_size=10))
+    def begin(self, jobs: list[dict[str, Any]]) -> Any:
+        return multiple(*(id_ for job in jobs for id_ in self._enqueue(**job)))
+
+    @rule(target=ids, job=JOBS)
+    def enqueue(self, job: dict[str, Any]) -> Any:
+        return multiple(*self._enqueue(**job))
+
+    def _enqueue(self, kind: str, delay: int | None, key: str | None, *, by_hand: bool, **given: Any) -> list[int]:
         run_at = None if delay is None else self.now + timedelta(seconds=delay)
         standing = [job.id for job in self.dumb.jobs.values() if key is not None and job.job_id == key]
         if by_hand:  # by the server's own clock, for which every instant of the test lies ahead
@@ -73,11 +96,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert is_new == (not standing)
         if standing:
             assert id_ == standing[0]
-            return multiple()
+            return []
         job = DumbJob(id_, self.lanes[kind], kind, job_id=key, **given)
         self.dumb.jobs[id_] = job
         self.dumb.wait(job, run_at, before)
-        return id_
+        return [id_]
 
     @rule(seconds=SECONDS)
     def let_time_pass(self, seconds: int) -> None:
@@ -86,16 +109,50 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- workers ---------------------------------------------------------------------------------
 
-    @rule(target=taken, want=FEW, node=st.integers(0, 1))
-    def take(self, want: int, node: int) -> Any:
+    @rule(target=taken, want=FEW, node=st.integers(0, 1), gate=st.sampled_from([None, True, False]))
+    def take_any(self, want: int, node: int, gate: bool | None) -> Any:
+        return self._take(want, node) if gate is None else self._take_gated(want, node, suspects=gate)
+
+    def _take(self, want: int, node: int) -> Any:
         wanted = self.dumb.take(want, self.nodes[node])
         return self._began(wanted, self.hands.take(list(self.lanes.values()), want, self.nodes[node]), node)
 
-    @rule(target=taken, want=FEW, node=st.integers(0, 1), suspects=st.booleans())
-    def take_gated(self, want: int, node: int, *, suspects: bool) -> Any:
+    def _take_gated(self, want: int, node: int, *, suspects: bool) -> Any:
         wanted = self.dumb.take_gated(want, self.nodes[node], suspects=suspects)
         took = self.hands.take_gated(list(self.lanes.values()), want, self.nodes[node], suspects=suspects)
         return self._began(wanted, took, node)
+
+    @rule(
+        jobs=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(OUTCOMES)), min_size=1, max_size=4),
+        node=st.integers(0, 1),
+        wait=st.sampled_from([None, 20]),
+        suspects=st.booleans(),
+    )
+    def work(self, jobs: list[tuple[int, str]], node: int, wait: int | None, *, suspects: bool) -> None:
+        """Do what a worker does: take, and end what it has, this way or another."""
+        self._take(2, node)
+        self._take_gated(2, node, suspects=suspects)
+        for pick, outcome in jobs:
+            running = [t for t in self.seen if self.dumb.runs(t.id, t.epoch)]
+            if running:
+                self._end(running[pick % len(running)], outcome, wait)
+
+    def _end(self, t: Took, outcome: str, wait: int | None) -> None:
+        if outcome == "in a batch":
+            self._done([t], over=wait is None)
+        elif outcome == "given back":
+            self._release([t])
+        else:
+            self._end_attempt(t, outcome, wait)
+
+    @rule(took=st.lists(taken, min_size=1, max_size=4), outcome=st.sampled_from(OUTCOMES), over=st.booleans())
+    def end_what_may_be_old(self, took: list[Took], outcome: str, *, over: bool) -> None:
+        if outcome == "in a batch":
+            self._done(took, over=over)
+        elif outcome == "given back":
+            self._release(took)
+        else:
+            self._end_attempt(took[0], outcome, None)
 
     def _began(self, wanted: list[int], took: list[Took], node: int) -> Any:
         assert [t.id for t in took] == wanted
@@ -103,10 +160,10 @@ class QueueMachine(RuleBasedStateMachine):
             self.dumb.begin(t.id, t.epoch, self.nodes[node], self.now)
             job = self.dumb.jobs[t.id]
             assert (t.attempts, t.crashes) == (job.attempts, job.crashes)
+        self.seen += took
         return multiple(*took)
 
-    @rule(took=st.lists(taken, min_size=1, max_size=4), over=st.booleans())
-    def done(self, took: list[Took], *, over: bool) -> None:
+    def _done(self, took: list[Took], *, over: bool) -> None:
         refused = self.hands.done(took, [t.epoch for t in took] if over else [])
         for t in dict.fromkeys(took):
             was_done = (job := self.dumb.jobs.get(t.id)) is not None and job.epoch == t.epoch and job.state == "done"
@@ -116,20 +173,14 @@ class QueueMachine(RuleBasedStateMachine):
             if self.dumb.runs(t.id, t.epoch):
                 self.dumb.end(t.id, "done", None, self.now)
 
-    @rule(
-        t=taken,
-        outcome=st.sampled_from(["retry", "failed", "pending", "cancelled", "done"]),
-        wait=st.sampled_from([None, 20]),
-    )
-    def end_attempt(self, t: Took, outcome: str, wait: int | None) -> None:
+    def _end_attempt(self, t: Took, outcome: str, wait: int | None) -> None:
         run_at = self.now + timedelta(seconds=wait) if wait is not None and outcome == "retry" else None
         mine = self.dumb.runs(t.id, t.epoch)
         assert self.hands.end(t, outcome, run_at, "boom" if outcome in {"retry", "failed"} else None) == mine
         if mine:
             self.dumb.end(t.id, outcome, run_at, self.now)
 
-    @rule(took=st.lists(taken, min_size=1, max_size=4))
-    def release(self, took: list[Took]) -> None:
+    def _release(self, took: list[Took]) -> None:
         mine = {t for t in took if self.dumb.runs(t.id, t.epoch)}
         assert self.hands.release(took) == len(mine)
         for t in mine:
@@ -284,5 +335,62 @@ def machine(server_dsn: str, prefix: str) -> type[QueueMachine]:
 def test_the_queue_does_what_a_dumb_one_does(machine: type[QueueMachine]) -> None:
     checks = list(HealthCheck)
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+        machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_long_walk_ends_where_the_dumb_queue_s_does(machine: type[QueueMachine], seed: int) -> None:
+    """Hypothesis tries short stories, and shortens those that go wrong; this one has a past, and weights."""
+    dice, walk = random.Random(seed), machine()
+    try:
+        walk.begin([a_job(dice) for _ in range(8)])
+        for _ in range(WALK_STEPS):
+            take_a_step(walk, dice)
+            walk.both_say_the_same()
+            walk.every_rule_holds()
+        assert len(walk.seen) > WALK_STEPS / 10, "hardly anything was taken"
+    finally:
+        walk.teardown()
+
+
+def a_job(dice: random.Random) -> dict[str, Any]:
+    return {
+        "kind": dice.choice(KINDS),
+        "priority": dice.randint(-1, 1),
+        "max_attempts": dice.randint(1, 6),
+        "delay": dice.choice([None, None, None, 0, 30]),
+        "key": dice.choice([None, None, None, "k1", "k2"]),
+        "affinity": dice.choice([None, None, None, "x", "y"]),
+        "limit_key": dice.choice([None, None, None, "eu", "us"]),
+        "by_hand": dice.random() < 0.2,
+    }
+
+
+def take_a_step(walk: QueueMachine, dice: random.Random) -> None:
+    """Do one of the things that people, workers and time do, most of all work."""
+    jobs = sorted(walk.dumb.jobs)[-12:] or [1]
+    some = dice.choices(jobs, k=dice.randint(1, 3))
+    old = dice.choices(walk.seen, k=2) if walk.seen else []
+    outcomes = [(dice.randint(0, 9), dice.choice(OUTCOMES)) for _ in range(dice.randint(1, 3))]
+    steps: list[tuple[int, Callable[[], object]]] = [
+        (10, lambda: [walk.enqueue(a_job(dice)) for _ in range(3)]),
+        (20, lambda: walk.work(outcomes, dice.randint(0, 1), dice.choice([None, 20]), suspects=dice.random() < 0.7)),
+        (4, lambda: walk.take_any(dice.randint(1, 4), dice.randint(0, 1), dice.choice([None, True, False]))),
+        (4 if old else 0, lambda: walk.end_what_may_be_old(old, outcomes[0][1], over=len(outcomes) == 1)),
+        (3, lambda: walk.let_time_pass(dice.randint(0, 40))),
+        (3 if walk.seen else 0, lambda: walk.extend(dice.choice(walk.seen[-9:]), dice.randint(0, 1))),
+        (4, lambda: walk.die(dice.randint(0, 1))),
+        (5, lambda: walk.recover(dice.randint(1, 3))),
+        (4, walk.promote),
+        (2, lambda: walk.cancel(some)),
+        (3, lambda: walk.retry(some)),
+        (1, lambda: walk.prune(dice.choice([0.0, 0.0005]))),
+        (2, lambda: walk.limit(dice.choice(KINDS), dice.choice([None, 1, 2]), dice.choice([None, 1, 2]))),
+        (3 if walk.dumb.paused else 1, walk.pause_or_resume),
+        (3, lambda: walk.set_status(some[0], dice.choice(["pending", "retry", "failed", "cancelled", "done"]))),
+        (2, lambda: walk.change(some[0], dice.randint(-1, 1), dice.randint(1, 4), later=dice.random() < 0.3)),
+        (1, lambda: walk.delete(some[0])),
+    ]
+    [step] = dice.choices([what for _, what in steps], [weight for weight, _ in steps])
+    step()

@@ -197,6 +197,13 @@ def test_a_job_that_was_taken_keeps_its_priority(race: Race) -> None:
     assert race.meanwhile(lambda: race.one.take([race.lane]), lambda: race.two.sql(change, job)) == []
 
 
+def test_a_job_that_becomes_due_is_changed_all_the_same(race: Race) -> None:
+    job = race.one.add(race.lane, run_at=race.one.later(5))
+    race.at(10)
+    change = "with u as (update sync_job set priority = 9 where id = $1::bigint returning id) select id from u"
+    assert race.meanwhile(race.one.promote, lambda: race.two.sql(change, job)) == [(job,)]
+
+
 def test_a_job_that_is_done_is_not_failed_by_hand(race: Race) -> None:
     job = race.one.add(race.lane)
     took = race.one.take([race.lane])

@@ -37,8 +37,8 @@ begin
         cross join lateral (
             select w.token, w.affinity from sync_job_gated w
             where w.affinity is not null
-              and (lower(span.part) is null or w.token >= lower(span.part))
-              and (upper(span.part) is null or w.token < upper(span.part))
+              -- An unbounded end as a number, for the index; no token is as great as that.
+              and w.token >= coalesce(lower(span.part), 0) and w.token < coalesce(upper(span.part), 2147483647)
             order by w.token, w.affinity limit 1) first
         union
         select next.token, next.affinity
@@ -82,8 +82,9 @@ begin
          select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
      join open n on n.lane = head.lane
      where (head.crashes = 0 or _suspects)
-       and not exists (select from sync_job_place p
-                       where p.scope = 'affinity' and p.name = line.affinity and p.id <> head.id)
+       -- One look by the primary key a line: as a join it might read every place for each.
+       and coalesce((select p.id from sync_job_place p
+                     where p.scope = 'affinity' and p.name = line.affinity and p.number = 1), head.id) = head.id
        and (n.per_key is null or head.limit_key is null
             or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
      limit _most);

@@ -1,10 +1,12 @@
 -- Delete those of these leases under which nothing is left to run; the caller has locked them. What a worker takes for the
 -- last job of a batch need not be: only the list and the ends tell, and a lease that went too early would lose a job.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_close_leases(_epochs bigint[]) returns void
-language sql as $$
+language plpgsql set enable_seqscan = off as $$
+begin
     delete from sync_job_lease l
     where l.epoch = any (_epochs)
       and not exists (
           select from unnest(l.ids) u(id)
-          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id))
-$$;
+          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+end $$;

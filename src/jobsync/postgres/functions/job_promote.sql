@@ -1,7 +1,8 @@
 -- Let the jobs whose time has come wait with the ready; at most _most at once. Gives when the next one is due: in the past
 -- where more are due, null where none waits.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_promote(_most integer, _now timestamptz default null) returns timestamptz
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
     _ids bigint[];

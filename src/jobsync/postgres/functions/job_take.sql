@@ -1,10 +1,11 @@
 -- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
 -- Whoever asks at the same time is given others (skip locked). No row: there is none.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
                                          _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());

@@ -2,11 +2,12 @@
 -- order, one at a time, and only to the node that owns the key's token (_node null: to any).
 --   _suspects  whether a job that has crashed before may be among them; at most one is
 --   _from      the token to look from, in a ring: so that every line gets its turn where there are very many
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
                                                _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer, affinity text, token integer)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
