@@ -49,7 +49,7 @@ def test_a_worker_whose_own_connection_breaks_goes_on_and_keeps_nothing_it_does_
             conn = line._conn
             if conn is not None:
                 query(server_dsn, "select pg_terminate_backend(%s)", conn.info.backend_pid)
-            eventually(lambda: line._conn is not conn, "it is found out")
+            eventually(lambda broken=conn: line._conn is not broken, "it is found out")  # type: ignore[misc]
             jobs.enqueue("x")
         eventually(lambda: jobs.counts()["done"] == 3005, "all are done", limit_sec=60)
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left", limit_sec=60)
