@@ -101,7 +101,7 @@ def without(what: Callable[[Trace], bool]) -> tuple[Trace, ...]:
 
 def test_the_verdict_holds_for_what_was_promised() -> None:
     assert convicted(GOOD) == ()
-    assert judge(GOOD).checks[TAKEN_OVER].figures == "job 3 by w1 after 700 ms"
+    assert judge(GOOD).checks[TAKEN_OVER].figures == "1 job, the last after 700 ms by w1"
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ class LiveView(SilentView):
     def _workers(self, snapshot: Snapshot, scenario: Scenario) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", pad_edge=False)
         table.add_column("worker", no_wrap=True)
-        table.add_column("", no_wrap=True, width=16)
+        table.add_column("", no_wrap=True, width=17)
         table.add_column("done", justify="right", no_wrap=True, width=5)
         table.add_column("ahead", justify="right", no_wrap=True, width=5)
         table.add_column("runs", no_wrap=True, overflow="ellipsis", ratio=1)
