@@ -110,9 +110,9 @@ def _words(lines: Iterable[str], x: int, y: int, anchor: str) -> list[str]:
 KILL_LABEL = "A worker is killed; its jobs begin on another worker in under a second"
 KILL_STEPS = (
     (0.0, "worker-1 is killed", "up"),
-    (0.02, "its session is gone from PostgreSQL: seen by the others", "down"),
+    (0.02, "its session is gone, the others see", "down"),
     (0.6, "its lease is over: fenced, its jobs taken back", "up"),
-    (0.65, "NOTIFY: worker-2 takes the job, under a higher epoch", "down"),
+    (0.65, "NOTIFY: worker-2 takes it, new epoch", "down"),
 )
 
 
