@@ -16,7 +16,6 @@ from jobsync.postgres.statement import Statement, call, statement
 from jobsync.postgres.talk import Apart, Talk
 
 CHUNK = 2_000
-PLAIN_TYPES = ("text", "text", "integer", "integer", "jsonb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Jobs:
     def _enqueue_by_name(self, job: NewJob, payload: str) -> Statement:
         if job.is_plain:
             plain = (job.queue, job.kind, job.priority, job.max_attempts, payload)
-            return call("job_enqueue_plain", self.prefix, *plain, types=PLAIN_TYPES)
+            return statement("enqueue_plain", self.prefix, *plain)
         where = (job.queue, job.kind, job.priority, job.max_attempts, instant(job.run_at), delay_sec(job.run_at))
         return statement("enqueue_one", self.prefix, *where, job.job_id, job.affinity, job.limit_key, payload)
 

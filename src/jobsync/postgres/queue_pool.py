@@ -4,15 +4,17 @@ What goes wrong is told in jobsync's words: DatabaseUnavailable where the server
 where every connection is at work, JobsyncError for the rest, with the driver's error as its cause.
 """
 
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg import Connection
 
 from jobsync.core.errors import ConnectionsLent, JobsyncError
 from jobsync.postgres.async_pool import AsyncPool
-from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, is_away
+from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, has_spoken, is_away
 from jobsync.postgres.reception import Place
 from jobsync.postgres.statement import Row, Statement
 from jobsync.postgres.talk import Apart, Copy, Step, Talk, converse, converse_async, say, say_async
@@ -32,10 +34,14 @@ class QueuePool:
         self._place = place
         self._pool = _pool(place, SIZE)
         self._apart = _pool(place, APART_SIZE)
+        # One connection is not given back after each statement: a pool's way costs a tenth of a commit. Whoever comes
+        # while another has it goes the pool's way. A deque, whose pop and append are whole in every thread.
+        self._kept: deque[Kept | None] = deque([None])
+        self._is_closed = False
 
     def do(self, talk: Talk[R]) -> R:
         """Carry a talk out, each statement of which commits by itself."""
-        return converse(talk, lambda step: self._run(self._pool, _work_of(step)))
+        return converse(talk, lambda step: self._run_kept(_work_of(step)))
 
     def do_as_one(self, talk: Talk[R]) -> R:
         """Carry a talk out in one transaction."""
@@ -56,10 +62,55 @@ class QueuePool:
                         raise
         raise AssertionError("the last try returns or raises")
 
+    def _run_kept(self, work: Statement | Copy) -> list[Row]:
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            return self._run(self._pool, work)
+        try:
+            with told(self._place):
+                if kept is not None and has_spoken(kept.conn):
+                    kept.give_back()
+                    kept = None
+                kept = kept or Kept(self._pool)
+                return say(kept.conn, work)
+        except JobsyncError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in TRY_AGAIN:
+                raise
+        finally:
+            if kept is not None and (self._is_closed or not kept.is_idle):
+                kept.give_back()
+                kept = None
+            self._kept.append(kept)
+        return self._run(self._pool, work)
+
     def close(self) -> None:
         """Close all connections; those that are lent close when they come back."""
+        self._is_closed = True
+        with suppress(IndexError):  # Then it is lent.
+            kept = self._kept.pop()
+            if kept is not None:
+                kept.give_back()
+            self._kept.append(None)
         self._pool.close()
         self._apart.close()
+
+
+class Kept:
+    """A connection of a pool that is lent for longer than one statement."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._loan = pool.connection()
+        self.conn: Connection[Any] = self._loan.__enter__()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way on it, and it is open."""
+        return self.conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+    def give_back(self) -> None:
+        """Give it back to the pool, which throws it away if it broke."""
+        self._loan.__exit__(None, None, None)
 
 
 class AsyncQueuePool:
