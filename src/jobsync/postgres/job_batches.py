@@ -12,10 +12,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import length_hint
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from jobsync.core.errors import InvalidArgument
-from jobsync.core.queue.new_job import DEFAULT_QUEUE, Encoder, NewJob, checked_text, payload_encoder, payload_text
+from jobsync.core.queue.new_job import (
+    DEFAULT_QUEUE,
+    Encoder,
+    NewJob,
+    checked_text,
+    payload_encoder,
+    payload_text,
+    payload_texts,
+)
 from jobsync.postgres.jobs import Jobs
 from jobsync.postgres.records import int_array, text_array
 from jobsync.postgres.run_at import delay_sec, instant
@@ -67,14 +75,31 @@ class Reader:
 
     def advance(self) -> None:
         """Make `next` the batch after it; None after the last."""
+        items = list(islice(self._source, BATCH))
+        batch = (self._pairs(items) or self._one_by_one(items)) if items else None
+        self._read += len(items)
+        self.next = batch
+
+    def _pairs(self, items: list[Any]) -> Batch | None:
+        """Make a batch of good pairs of known kinds, which is what most are; None of anything else."""
+        try:
+            names = [self._names[kind] for kind, _ in items if type(kind) is str]
+            texts = payload_texts([payload for _, payload in items], self._encode)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            self._encode = payload_encoder()
+            return None
+        if len(names) < len(items) or not all(type(item) is tuple for item in items):
+            return None
+        return Batch(names, texts, [None] * len(items))
+
+    def _one_by_one(self, items: list[Any]) -> Batch:
         batch = Batch()
-        for item in islice(self._source, BATCH):
+        for position, item in enumerate(items, start=self._read):
             try:
                 self._add(batch, item)
             except InvalidArgument as error:
-                raise InvalidArgument(f"jobs[{self._read}]: {error}") from None
-            self._read += 1
-        self.next = batch if batch.names else None
+                raise InvalidArgument(f"jobs[{position}]: {error}") from None
+        return batch
 
     def _add(self, batch: Batch, item: object) -> None:
         if isinstance(item, NewJob):
