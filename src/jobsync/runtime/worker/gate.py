@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobsync.runtime.worker.hub import Hub
 
 FIRST_WAIT_SEC: Final = 0.02
-MOST_DOUBLINGS: Final = 6
+MOST_DOUBLINGS: Final = 3  # What a dead worker left waits at the gate: nobody may look away from it for long.
 
 
 class Gate:
