@@ -94,7 +94,8 @@ def show_counts(
     for queue in paused:
         console.print(Text(f"queue {queue!r} is paused: `jobsync jobs resume {queue}`", style="yellow"), soft_wrap=True)
     for each in unknown:
-        line = f"no live worker knows kind {each.kind!r} in queue {each.queue!r}: {each.waiting:,} jobs wait for one"
+        waiting = f"{each.waiting:,} {'job waits' if each.waiting == 1 else 'jobs wait'}"
+        line = f"no live worker knows kind {each.kind!r} in queue {each.queue!r}: {waiting} for one"
         console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
