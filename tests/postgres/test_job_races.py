@@ -298,7 +298,7 @@ def test_who_finds_the_first_lane_taken_is_given_the_next(race: Race) -> None:
 def test_who_finds_a_place_being_taken_does_not_wait(race: Race) -> None:
     race.one.limit("k", 1, None)
     race.one.enqueue(race.lane, 2, limit_key="eu")
-    assert race.beside(lambda: race.one.take_gated([race.lane]), lambda: race.two.take_gated([race.lane])) == []
+    assert race.beside(lambda: race.one.take_gated([race.lane], 1), lambda: race.two.take_gated([race.lane])) == []
     assert race.two.take_gated([race.lane]) == []
 
 
