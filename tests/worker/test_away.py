@@ -2,7 +2,11 @@
 
 import threading
 
+import pytest
+
 from jobsync import RunningJob
+from jobsync.postgres.statement import Row, Statement
+from jobsync.postgres.worker_line import LineBroken, WorkerLine
 from tests.api.jobs import eventually, query
 from tests.servers import PrivateServer
 from tests.worker.support import leases, queue, stored, worker
@@ -53,3 +57,34 @@ def test_a_worker_whose_own_connection_breaks_goes_on_and_keeps_nothing_it_does_
             jobs.enqueue("x")
         eventually(lambda: jobs.counts()["done"] == 3005, "all are done", limit_sec=60)
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left", limit_sec=60)
+
+
+@pytest.mark.parametrize("what", ["take", "take_gated", "done", "end_attempt", "release"])
+def test_an_answer_that_never_comes_costs_no_job(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The transaction is committed, and then the connection breaks."""
+    lost = list[str]()
+    run = WorkerLine.run
+    slow = threading.Event()
+
+    def run_and_break(line: WorkerLine, *works: Statement) -> list[list[Row]]:
+        answers = run(line, *works)
+        if not lost and any(f"{prefix}job_{what}(" in work.sql for work in works) and (what == "done" or any(answers)):
+            lost.append(what)
+            line.close()
+            raise LineBroken("cut by the test")
+        return answers
+
+    made = worker(server_dsn, prefix, poll_interval_ms=60_000)
+    made.handles("x")(lambda job: slow.wait(1) if what == "release" else None)
+    with queue(server_dsn, prefix) as jobs, made:
+        monkeypatch.setattr(WorkerLine, "run", run_and_break)
+        jobs.enqueue_many([("x", None)] * 5)
+        for _ in range(3):
+            jobs.enqueue("x", max_attempts=1)
+        eventually(lambda: lost, "the connection broke")
+        slow.set()
+        eventually(lambda: jobs.counts()["done"] == 8, "all are done", limit_sec=30)
+        eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left", limit_sec=30)
+        assert {job.attempts for job in jobs.list_jobs()} == {1}

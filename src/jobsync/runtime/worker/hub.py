@@ -180,7 +180,7 @@ class Hub:
             until_sec = min(until_sec, boot_sec() + LOOK_AT_STOCK_SEC)
         if self.is_stopping:
             until_sec = min(until_sec, self._stop_until_sec)
-        elif self._stock.may_wait and not self._may_take():
+        elif self._stock.may_wait and self.node.holding is None:
             until_sec = min(until_sec, boot_sec() + DOUBT_SEC)
         return until_sec
 
