@@ -19,7 +19,7 @@ from tests.api.jobs import eventually as eventually_plain
 from tests.api.jobs import in_thread, query, settings
 
 # Far shorter than the block: whoever beats on the loop is dead long before it is over.
-QUICK = {"heartbeat_interval_sec": 0.3, "heartbeat_timeout_sec": 1.0, "handover_timeout_sec": 0.5}
+QUICK: dict[str, Any] = {"heartbeat_interval_sec": 0.3, "heartbeat_timeout_sec": 1.0, "handover_timeout_sec": 0.5}
 
 
 class Onlooker:
