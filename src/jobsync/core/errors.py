@@ -19,7 +19,7 @@ password which is neither named by the caller nor written in one of the forms th
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 from urllib.parse import unquote
 
 _ENDLESS: Final = 10 * 365 * 86_400  # Longer waits are a mistake, and overflow what counts them.
@@ -146,6 +146,9 @@ class Retry(JobsyncError):
         self.after_sec = None if after_sec is None else float(after_sec)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[Self], tuple[float | None, str]]:
+        return type(self), (self.after_sec, self.reason)
+
 
 class Cancel(JobsyncError):
     """Raise it in a handler to end the job as `cancelled`: there is no sense in trying it again."""
@@ -153,6 +156,9 @@ class Cancel(JobsyncError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler cancelled it")
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.reason,)
 
 
 class ExtraMissing(JobsyncError, ImportError):
