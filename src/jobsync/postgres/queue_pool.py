@@ -5,8 +5,8 @@ where every connection is at work, JobsyncError for the rest, with the driver's 
 """
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from types import TracebackType
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg import Connection
 from jobsync.core.errors import ConnectionsLent, JobsyncError
 from jobsync.postgres.async_pool import AsyncPool
 from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, has_spoken, is_away
+from jobsync.postgres.quick import Quick
 from jobsync.postgres.reception import Place
 from jobsync.postgres.statement import Row, Statement
 from jobsync.postgres.talk import Apart, Copy, Step, Talk, converse, converse_async, say, say_async
@@ -24,6 +25,7 @@ R = TypeVar("R")
 SIZE = 8
 APART_SIZE = 2  # They wait for nobody who holds a connection of the other pool, so that nobody waits in a ring.
 WAIT_SEC = 10.0
+BACKEND = Statement("select pg_backend_pid()")
 TRY_AGAIN = {"40P01", "40001"}  # Met another in a deadlock, or in a serializable transaction, which undid it.
 
 
@@ -73,7 +75,7 @@ class QueuePool:
                     kept.give_back()
                     kept = None
                 kept = kept or Kept(self._pool)
-                return say(kept.conn, work)
+                return kept.say(work)
         except JobsyncError as error:
             if getattr(error.__cause__, "sqlstate", None) not in TRY_AGAIN:
                 raise
@@ -102,6 +104,16 @@ class Kept:
     def __init__(self, pool: Pool) -> None:
         self._loan = pool.connection()
         self.conn: Connection[Any] = self._loan.__enter__()
+        # Behind a pooler the next statement may meet another session, which knows nothing of what was prepared. A
+        # pooler makes up a process id of its own; a mere proxy passes the server's on, and does no harm.
+        is_direct = say(self.conn, BACKEND)[0][0] == self.conn.info.backend_pid
+        self._quick = Quick(self.conn) if is_direct else None
+
+    def say(self, work: Statement | Copy) -> list[Row]:
+        """Say one thing on it, and give the answer."""
+        if self._quick is not None and isinstance(work, Statement) and Quick.can_say(work):
+            return self._quick.say(work)
+        return say(self.conn, work)
 
     @property
     def is_idle(self) -> bool:
@@ -162,17 +174,26 @@ def _pool(place: Place, size: int) -> Pool:
     return Pool(place.conninfo, size=size, wait_sec=WAIT_SEC, unavailable=place.unavailable)
 
 
-@contextmanager
-def told(place: Place) -> Iterator[None]:
+class told:  # noqa: N801 - read as a phrase: `with told(place)`
     """Tell in jobsync's words what goes wrong within."""
-    try:
-        yield
-    except ConnectionsLent as error:
-        raise ConnectionsLent(
-            f"all connections of this queue (at most {SIZE}) are at work, and none came back within {WAIT_SEC:g} s: "
-            "enqueue many jobs by one enqueue_many, or look for locks on the tables"
-        ) from error
-    except psycopg.Error as error:
-        if is_away(error):
-            raise place.unavailable(str(error).strip()) from error
-        raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ConnectionsLent):
+            raise ConnectionsLent(
+                f"all connections of this queue (at most {SIZE}) are at work, and none came back within {WAIT_SEC:g} s"
+                ": enqueue many jobs by one enqueue_many, or look for locks on the tables"
+            ) from error
+        if isinstance(error, psycopg.Error):
+            if is_away(error):
+                raise self._place.unavailable(str(error).strip()) from error
+            raise JobsyncError(f"the database refused jobsync's statement: {str(error).strip()}") from error

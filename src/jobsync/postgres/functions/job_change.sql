@@ -61,6 +61,7 @@ begin
             end if;
             return null;
         end if;
+        perform sync_job_check_attempts(new.max_attempts);
         update sync_job_body b set priority = new.priority, max_attempts = new.max_attempts, payload = new.payload where b.id = old.id;
         perform sync_job_wait(array[old.id], array[_attempts], array[_crashes], new.run_at);
         perform pg_notify('sync_job', '');

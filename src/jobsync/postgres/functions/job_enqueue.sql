@@ -14,6 +14,7 @@ declare
     _due bigint[];
     _known bigint[];
 begin
+    perform sync_job_check_attempts(m) from unnest(_max_attempts) m;
     -- Numbers first: an insert does not give its rows back in the order in which they were asked for.
     select array_agg(nextval('sync_job_number') order by a.place) into _ids
     from generate_series(1, cardinality(_lanes)) a(place);

@@ -62,7 +62,7 @@ begin
     values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
     returning sync_job_lease.epoch into _epoch;
     return query
-        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id::text, b.payload::text,
                t.place::integer
         from unnest(_all_ids, _all_attempts, _all_crashes) with ordinality t(id, attempts, crashes, place)
         join sync_job_body b on b.id = t.id

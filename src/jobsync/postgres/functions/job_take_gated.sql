@@ -63,8 +63,8 @@ begin
     values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _ids, _attempts, _crashes)
     returning sync_job_lease.epoch into _epoch;
     return query
-        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id, b.payload::text,
-               t.place::integer, b.affinity, t.token
+        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id::text, b.payload::text,
+               t.place::integer, b.affinity::text, t.token
         from unnest(_ids, _attempts, _crashes, _of) with ordinality t(id, attempts, crashes, token, place)
         join sync_job_body b on b.id = t.id
         order by t.place;
