@@ -40,6 +40,7 @@ log = logging.getLogger("jobsync")
 LOOK_AT_STOCK_SEC: Final = PATIENCE_SEC / 2
 DOUBT_SEC: Final = 0.1  # How often a node is asked whether it is certain of its place again.
 DOUBT_WAITS_SEC: Final = (0.0, 2.0, 20.0)
+GIVEN_UP_LOOK_SEC: Final = 0.02  # How often it is looked whether what was about to begin is in sight.
 GIVE_UP_SEC: Final = 5.0  # How long a stopping worker tries to tell a database that is away.
 _RESULT_OF: Final = attrgetter("_result")
 
@@ -179,7 +180,8 @@ class Hub:
         if self.slots.fetched:
             until_sec = min(until_sec, boot_sec() + LOOK_AT_STOCK_SEC)
         if self.is_stopping:
-            until_sec = min(until_sec, self._stop_until_sec)
+            wait_until_sec = boot_sec() + GIVEN_UP_LOOK_SEC if self.reports.has_given_up else self._stop_until_sec
+            until_sec = min(until_sec, wait_until_sec)
         elif self._stock.may_wait and self.node.holding is None:
             until_sec = min(until_sec, boot_sec() + DOUBT_SEC)
         return until_sec
@@ -195,7 +197,7 @@ class Hub:
             self.drop_lost()
         if self.is_stopping:
             self.slots.reserve = 1  # Nothing more begins.
-            if now_sec >= self._stop_until_sec and not self.reports.has_given_up:
+            if now_sec >= self._stop_until_sec:
                 self.reports.give_up()
         self.slots.dispatch()
 
@@ -273,8 +275,14 @@ class Hub:
         now_sec = boot_sec()
         if now_sec > self._stop_until_sec + GIVE_UP_SEC:
             return True
-        is_told = not (self.slots.fetched or self.reports.untold)
-        return is_told and (self.reports.has_given_up or not self.slots.running())
+        # The permits first: whoever lays one down has told before how his job ended, and has no other in his hands.
+        permits_out = self.terms.slots - self.slots.free
+        left = self.slots.running()
+        if self.slots.fetched or self.reports.untold:
+            return False
+        if not permits_out:
+            return True
+        return self.reports.has_given_up and len(left) >= permits_out and self.reports.are_given_up(left)
 
     def _end(self) -> None:
         self.is_stopping = True

@@ -161,15 +161,22 @@ class Reports:
         """Give back a job that was taken singly and is not to run here."""
         self.ended.append((job, Ending(PENDING)))
 
+    def are_given_up(self, jobs: list[RunningJob]) -> bool:
+        """Whether none of these is anything to wait for."""
+        return all(job in self._given_up or job.lost or job.has_ended for job in jobs)
+
     def give_up(self) -> None:
-        """Release what runs yet at the end of a stop's patience: others may have it at once, and it is not charged."""
+        """Release what runs yet at the end of a stop's patience: others may have it at once, and it is not charged.
+
+        It is done again for what was about to begin at the first time, and came in sight meanwhile.
+        """
         told = {job for job, _ in self.ended}.union(self._slots.done, self._given_up)
-        for job in self._slots.running():
-            if job not in told and not job.lost and not job.has_ended:
-                self._given_up.add(job)
-                job.has_ended = True
-                self.ended.append((job, Ending(PENDING)))
+        left = [job for job in self._slots.running() if job not in told and not job.lost and not job.has_ended]
+        for job in left:
+            self._given_up.add(job)
+            job.has_ended = True
+            self.ended.append((job, Ending(PENDING)))
         self.has_given_up = True
-        for job in self._given_up:
+        for job in left:
             job.lose()
             self._slots.cancel(job)

@@ -66,7 +66,7 @@ class Slots:
         self._permits: list[None] = [None] * count
         self._seats: list[Seat] = []
         self._free_seats: list[Seat] = []
-        self._tasks: dict[RunningJob, asyncio.Task[None]] = {}
+        self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}  # None: on its way to the loop.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._pid = os.getpid()
@@ -79,9 +79,13 @@ class Slots:
         return len(self._permits)
 
     def running(self) -> list[RunningJob]:
-        """Give the jobs whose handlers run at this moment."""
-        sitting = [seat.job for seat in tuple(self._seats)]
-        return [job for job in sitting if job is not None] + list(self._tasks)
+        """Give the jobs whose handlers run at this moment, or are about to.
+
+        One that is between the deque and its seat is not among them, for an instant: its permit does not lie idle.
+        """
+        # First what is given: it is on its seat before it is given no more.
+        sitting = [job for seat in tuple(self._seats) for job in (seat.given, seat.job) if job is not None]
+        return list(dict.fromkeys([*sitting, *self._tasks]))
 
     def take_permits(self, most: int) -> int:
         """Take up to so many idle permits for jobs that are to begin at once; the count."""
@@ -100,6 +104,7 @@ class Slots:
         """Begin a job; its permit is the caller's, and goes with it."""
         if job._lane.handler.is_async:  # noqa: SLF001 - the job and its slots are one piece
             loop = self._running_loop()
+            self._tasks[job] = None
             loop.call_soon_threadsafe(self._begin_task, job, loop)
             return
         try:
@@ -147,10 +152,15 @@ class Slots:
 
     def cancel(self, job: RunningJob) -> None:
         """Cancel the task of a job whose attempt is over; a thread's handler can only look at `job.lost`."""
-        task, loop = self._tasks.get(job), self._loop
-        if task is not None and loop is not None:
+        loop = self._loop
+        if job in self._tasks and loop is not None:
             with suppress(RuntimeError):  # The loop is closed.
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(self._cancel_task, job)
+
+    def _cancel_task(self, job: RunningJob) -> None:
+        task = self._tasks.get(job)
+        if task is not None:
+            task.cancel()
 
     def close(self) -> None:
         """Begin nothing more; the threads that run nothing end, the others when they are done."""
@@ -179,7 +189,8 @@ class Slots:
     def _sit(self, seat: Seat) -> None:
         while True:
             seat.sleep.acquire()
-            job, seat.given = seat.given, None
+            job = seat.job = seat.given
+            seat.given = None
             if job is None:
                 return
             while job is not None:
