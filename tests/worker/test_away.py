@@ -88,3 +88,35 @@ def test_an_answer_that_never_comes_costs_no_job(
         eventually(lambda: jobs.counts()["done"] == 8, "all are done", limit_sec=30)
         eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left", limit_sec=30)
         assert {job.attempts for job in jobs.list_jobs()} == {1}
+
+
+def test_what_was_perhaps_given_back_never_runs_under_the_old_attempt(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release is committed, its answer is lost, and the slot is free at that instant."""
+    run, cut = WorkerLine.run, threading.Event()
+    ran = list[int]()
+
+    def run_and_cut(line: WorkerLine, *works: Statement) -> list[list[Row]]:
+        answers = run(line, *works)
+        if not cut.is_set() and any(f"{prefix}job_release(" in work.sql for work in works):
+            cut.set()
+            line.close()
+            raise LineBroken("cut by the test")
+        return answers
+
+    made = worker(server_dsn, prefix)
+
+    @made.handles("x")
+    def x(job: RunningJob) -> None:
+        ran.append(job.id)
+        assert cut.wait(60)
+
+    with queue(server_dsn, prefix) as jobs:
+        monkeypatch.setattr(WorkerLine, "run", run_and_cut)
+        numbers = jobs.enqueue_many([("x", None)] * 5)
+        with made:
+            eventually(lambda: jobs.counts()["done"] == 5, "all are done")
+            eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left")
+        assert sorted(ran) == numbers
+        assert {(job.attempts, job.crashes) for job in jobs.list_jobs()} == {(1, 0)}

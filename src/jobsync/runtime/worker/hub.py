@@ -278,7 +278,7 @@ class Hub:
         # The permits first: whoever lays one down has told before how his job ended, and has no other in his hands.
         permits_out = self.terms.slots - self.slots.free
         left = self.slots.running()
-        if self.slots.fetched or self.reports.untold:
+        if self.slots.fetched or self.reports.untold or self._stock.in_doubt:
             return False
         if not permits_out:
             return True

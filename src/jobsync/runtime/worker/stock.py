@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobsync.core.queue.flow import Flow
 from jobsync.postgres.statement import Row
-from jobsync.postgres.worker_line import LineRefused
+from jobsync.postgres.worker_line import LineBroken, LineRefused
 from jobsync.runtime.worker.errand import Errand
 from jobsync.runtime.worker.running_job import RunningJob
 
@@ -16,10 +16,12 @@ class Stock:
     """What one worker has fetched and not begun.
 
     may_wait  whether more may wait in the database than was taken
+    in_doubt  what was given back in a statement whose answer was lost: perhaps others run it already
     """
 
     def __init__(self, hub: "Hub") -> None:
         self.may_wait = True
+        self.in_doubt: list[RunningJob] = []
         self._hub = hub
         self._flow = Flow(hub.terms.slots)
         self._seen_sec = 0.0
@@ -70,11 +72,13 @@ class Stock:
         fetched = len(self._hub.slots.fetched)
         stalled_sec = now_sec - self._head_since_sec if self._head is not None else 0.0
         surplus = fetched if self._hub.is_stopping else self._flow.surplus(fetched, stalled_sec)
-        if not surplus:
+        if not surplus and not self.in_doubt:
             return False
-        self._release(self._hub.slots.take_back(surplus))
-        self._flow.gave_back()
-        self.may_wait = True
+        self._tell_again()
+        if surplus:
+            self._release(self._hub.slots.take_back(surplus))
+            self._flow.gave_back()
+            self.may_wait = True
         return True
 
     def _release(self, jobs: list[RunningJob]) -> None:
@@ -83,7 +87,19 @@ class Stock:
             return
         try:
             self._hub.line.run(self._hub.leases.release([job.as_attempt() for job in jobs]))
+        except LineBroken:
+            self.in_doubt += jobs  # Nevermore to the others: perhaps it was committed.
+            raise
         except BaseException:
             self._hub.slots.fetched.extend(reversed(jobs))
             raise
+        self._hub.holdings.closed(jobs)
+
+    def _tell_again(self) -> None:
+        """Give back again what is in doubt: to the database, the second time is as the first."""
+        jobs = self.in_doubt
+        if not jobs:
+            return
+        self._hub.line.run(self._hub.leases.release([job.as_attempt() for job in jobs]))
+        self.in_doubt = []
         self._hub.holdings.closed(jobs)
