@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobsync import JobQueue, ProcessingWorker, RetryPolicy
+from jobsync.runtime.worker.hub import Hub
 from tests.api.jobs import eventually, query, settings
 
 AT_ONCE = RetryPolicy(first_sec=0.0, jitter=0.0)
@@ -20,6 +21,12 @@ def queue(dsn: str, prefix: str) -> Iterator[JobQueue]:
     """Open a queue."""
     with JobQueue(settings(dsn, prefix)) as opened:
         yield opened
+
+
+def hub_of(made: ProcessingWorker) -> Hub:
+    """Give the hub of a worker that has started."""
+    assert made._hub is not None
+    return made._hub
 
 
 def status(jobs: JobQueue, job_number: int) -> str:

@@ -177,3 +177,34 @@ def test_suspects_run_one_at_a_time(server_dsn: str, prefix: str) -> None:
             eventually(lambda: jobs.counts()["done"] == 20, "all are done", limit_sec=60)
         assert len([job for job in jobs.list_jobs() if job.crashes == 1]) == 10
     assert most[0] == 1
+
+
+def test_a_suspect_that_hangs_and_is_cancelled_holds_up_no_other(server_dsn: str, prefix: str) -> None:
+    go, hangs, ill_began = threading.Event(), threading.Event(), threading.Semaphore(0)
+    ill = worker(server_dsn, prefix, worker_id="ill", max_concurrent_jobs=2, stop_timeout_seconds=0.1)
+    made = worker(server_dsn, prefix, worker_id="well", max_concurrent_jobs=4)
+
+    @ill.handles("x")
+    def begin(job: RunningJob) -> None:
+        ill_began.release()
+        go.wait(60)
+
+    @made.handles("x")
+    def hang(job: RunningJob) -> None:
+        if job.payload == "hangs":
+            hangs.set()
+            go.wait(60)
+
+    with queue(server_dsn, prefix) as jobs:
+        first, second = jobs.enqueue_many([("x", "hangs"), ("x", None)])
+        with ill:
+            assert ill_began.acquire(timeout=20)
+            assert ill_began.acquire(timeout=20)
+            query(server_dsn, f"update {prefix}job_lease set locked_until = clock_timestamp()")
+            jobs.reset_expired_leases()
+            eventually(lambda: jobs.counts()["processing"] == 0, "both have crashed")
+        with made:
+            assert hangs.wait(20)
+            assert jobs.cancel(first)
+            assert await_status(jobs, second, "done").crashes == 1
+            go.set()

@@ -5,24 +5,18 @@ from typing import Any
 
 import pytest
 
-from jobsync import ProcessingWorker, RunningJob
+from jobsync import Job, NodeNameInUse, RunningJob
+from jobsync.runtime.node import Node
 from jobsync.runtime.worker.holdings import Holdings
-from jobsync.runtime.worker.hub import Hub
 from jobsync.runtime.worker.slots import Slots
-from tests.api.jobs import eventually
-from tests.worker.support import leases, queue, stored, worker
+from tests.api.jobs import eventually, settings
+from tests.worker.support import hub_of, leases, queue, stored, worker
 
 INSTANTS = {
     "given to its thread": (Slots, "_work"),
     "on its way to the loop": (Slots, "_begin_task"),
     "in its thread's hands": (Holdings, "is_certain"),
 }
-
-
-def hub_of(made: ProcessingWorker) -> Hub:
-    """Give the hub of a worker that has started."""
-    assert made._hub is not None
-    return made._hub
 
 
 class Held:
@@ -85,3 +79,99 @@ def test_a_stop_sees_a_job_that_is_about_to_begin(
             assert (job.status, job.attempts, ran) == ("done", 1, numbers)
         else:
             assert (job.status, job.attempts) in {("pending", 0), ("done", 1)}
+
+
+def test_a_stopping_worker_rests_while_a_handler_ends(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was due and is not done any more is not waited for: the steps are counted, not the time."""
+    go, began, steps = threading.Event(), threading.Event(), list[float]()
+    made = worker(server_dsn, prefix, max_concurrent_jobs=2)
+    made.handles("x")(lambda job: began.set() or (go.wait(60) and None))  # type: ignore[func-returns-value]
+    with queue(server_dsn, prefix) as jobs:
+        jobs.enqueue("x")
+        made.start()
+        assert began.wait(20)
+        hub = hub_of(made)
+        hub.stop(60)
+        eventually(lambda: hub.slots.reserve, "it has taken note")
+        hub.gate.heard()
+        hub.gate._not_before_sec = hub._care._prune_due_sec = 1.0
+        step = hub._step
+
+        def counted(now_sec: float) -> None:
+            steps.append(now_sec)
+            step(now_sec)
+
+        monkeypatch.setattr(hub, "_step", counted)
+        hub.wake()
+        assert not hub.has_ended.wait(0.5)
+        assert 0 < len(steps) < 50
+        go.set()
+        assert made.stop()
+
+
+def test_a_job_that_leaves_stops_its_workers_first(server_dsn: str, prefix: str) -> None:
+    """What runs may end, what was fetched goes back, nothing is charged, and nothing runs twice."""
+    began, go, ran = threading.Event(), threading.Event(), list[int]()
+    job = Job("one", coordination_config=settings(server_dsn, prefix))
+    ours = worker(server_dsn, prefix, node=job, worker_id="ours")
+    theirs = worker(server_dsn, prefix, worker_id="theirs")
+
+    @ours.handles("x")
+    def slow(job: RunningJob) -> None:
+        ran.append(job.id)
+        began.set()
+        go.wait(60)
+
+    theirs.handles("x")(lambda job: ran.append(job.id))
+    with queue(server_dsn, prefix) as jobs, job:
+        numbers = jobs.enqueue_many([("x", None)] * 4)
+        ours.start()
+        assert began.wait(20)
+        leaving = threading.Thread(target=job.__exit__, args=(None, None, None))
+        leaving.start()
+        with theirs:
+            eventually(lambda: jobs.counts()["done"] == 3, "the others have what was fetched")
+            assert leaving.is_alive()
+            go.set()
+            leaving.join(20)
+            assert not leaving.is_alive()
+            assert not ours.get_status().is_running
+            eventually(lambda: jobs.counts()["done"] == 4, "all are done")
+        assert sorted(ran) == numbers
+        assert {(each.attempts, each.crashes) for each in jobs.list_jobs()} == {(1, 0)}
+
+
+def test_a_stop_while_it_starts_is_not_lost(server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    joining, go = threading.Event(), threading.Event()
+    made = worker(server_dsn, prefix)
+    made.handles("x")(lambda job: None)
+    join = made._joined_node
+
+    def join_slowly() -> Node:
+        joining.set()
+        assert go.wait(60)
+        return join()
+
+    monkeypatch.setattr(made, "_joined_node", join_slowly)
+    running = threading.Thread(target=made.run, daemon=True)
+    running.start()
+    assert joining.wait(20)
+    stopping = threading.Thread(target=made.stop, daemon=True)
+    stopping.start()
+    eventually(lambda: made._stop_asked_sec is not None or not stopping.is_alive(), "it was asked")
+    go.set()
+    running.join(20)
+    assert not running.is_alive()
+
+
+def test_one_node_has_one_worker_of_a_name(server_dsn: str, prefix: str) -> None:
+    with Job("one", coordination_config=settings(server_dsn, prefix)) as job:
+        first, second = (worker(server_dsn, prefix, node=job, worker_id="same") for _ in range(2))
+        for each in (first, second):
+            each.handles("x")(lambda job: None)
+        with first, pytest.raises(NodeNameInUse, match="same"):
+            second.start()
+        with second:
+            assert second.get_status().is_running

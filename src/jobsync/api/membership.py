@@ -99,6 +99,8 @@ class Membership:
         self._added: dict[str, None] = {}
         self._adding, self._auditing = set[str](), set[str]()  # In a run: on the way there, and from there.
         self._loops: list[TaskLoop] = []
+        self._before_leave: list[Callable[[], Callable[[], None]]] = []
+        self._leaving_most_sec = self._standing_alone_with.handover_sec * 2 + LEAVE_MOST_SEC
         self._owns: Owns = self._not_running
         self._body_began = False
         self._asked_before = False
@@ -243,9 +245,21 @@ class Membership:
         thread = threading.current_thread()
         # The job's own threads are waited for by the one that leaves.
         if thread.ident != self._leaver and os.getpid() == self._pid and not thread.name.startswith("jobsync-"):
-            self._left.wait(self._standing_alone_with.handover_sec * 2 + LEAVE_MOST_SEC)
+            self._left.wait(self._leaving_most_sec)
+
+    def _stops_before_leaving(self, ask: Callable[[], Callable[[], None]], most_sec: float) -> None:
+        """Have something that lives by the node asked to end before it leaves; `ask` gives the function that waits."""
+        self._before_leave.append(ask)
+        self._leaving_most_sec += most_sec
+
+    def _forgets(self, ask: Callable[[], Callable[[], None]]) -> None:
+        """Ask it no more: it has ended."""
+        if ask in self._before_leave:
+            self._before_leave.remove(ask)
 
     def _leave(self, node: AnyNode) -> None:
+        for wait in [ask() for ask in tuple(self._before_leave)]:
+            wait()
         node.callbacks.remove(self._listener)
         try:
             for loop in self._loops:

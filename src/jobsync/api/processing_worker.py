@@ -18,7 +18,7 @@ from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.job import Job
 from jobsync.api.periodic_handlers import PeriodicHandlers
 from jobsync.api.signals import STOP_SIGNALS
-from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NotRunning
+from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NodeNameInUse, NotRunning
 from jobsync.core.queue.new_job import checked_text, checked_whole
 from jobsync.core.queue.policy import RetryPolicy
 from jobsync.runtime.node import Node
@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 MOST_SLOTS: Final = 10_000
 MOST_LEASE_SEC: Final = 7 * 86_400
 _NUMBERS: Final = itertools.count(1)
-_STOP_MARGIN_SEC: Final = 30.0
+_STOP_MARGIN_SEC: Final = 10.0  # For the database that is away at the end of a stop.
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,9 @@ class ProcessingWorker(PeriodicHandlers):
         self._hub: Hub | None = None
         self._desk: Desk | None = None
         self._own_node: Node | None = None
+        self._node: Node | None = None
+        self._is_starting = False
+        self._stop_asked_sec: float | None = None  # While it was starting.
         self._pid = 0
         self._ended = Flag()
         _WORKERS.add(self)
@@ -193,30 +196,53 @@ class ProcessingWorker(PeriodicHandlers):
             if self._hub is not None:
                 raise NotRunning(f"worker {self.worker_id!r} was started before: make another one")
             knowledge = self._knowledge()
-            node = self._joined_node()
+            self._is_starting, self._stop_asked_sec = True, None
             try:
-                self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
-                terms = Terms(
-                    worker_id=self.worker_id,
-                    knowledge=knowledge,
-                    slots=self._slots,
-                    lease_ms=int(self._lease_sec * 1000),
-                    extend_after=self._threshold / 100,
-                    poll_sec=self._poll_ms / 1000,
-                    stop_sec=self._stop_sec,
-                    max_crashes=self._max_crashes,
-                    owns_tokens=self._job is not None,
-                    keep_days=self._keep_days,
-                )
-                desk = Desk(node, terms)
-                hub = Hub(node, terms, desk)
-                hub.start()
-            except BaseException:
-                self._leave_node()
-                raise
-            self._desk, self._hub, self._pid = desk, hub, os.getpid()
+                self._start(knowledge)
+            finally:
+                self._is_starting = False
+            if self._stop_asked_sec is not None:
+                self._required_hub().stop(self._stop_asked_sec)
         if self._handles_signals:
             STOP_SIGNALS.begin(self, self._ask_to_stop)
+
+    def _start(self, knowledge: Knowledge) -> None:
+        node = self._joined_node()
+        try:
+            self._enrol(node)
+            self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
+            terms = Terms(
+                worker_id=self.worker_id,
+                knowledge=knowledge,
+                slots=self._slots,
+                lease_ms=int(self._lease_sec * 1000),
+                extend_after=self._threshold / 100,
+                poll_sec=self._poll_ms / 1000,
+                stop_sec=self._stop_sec,
+                max_crashes=self._max_crashes,
+                owns_tokens=self._job is not None,
+                keep_days=self._keep_days,
+            )
+            desk = Desk(node, terms)
+            hub = Hub(node, terms, desk, failed=self._end)
+            hub.start()
+        except BaseException:
+            self._leave_node()
+            raise
+        self._desk, self._hub, self._pid = desk, hub, os.getpid()
+        if self._job is not None:
+            self._job._stops_before_leaving(self._stop_with_job, self._stop_sec + _STOP_MARGIN_SEC)  # noqa: SLF001
+
+    def _enrol(self, node: Node) -> None:
+        """Take the worker's name on its node, for as long as it runs: by it the database tells workers apart."""
+        with _ENROLLING:
+            for other in list(_WORKERS):
+                if other is not self and other._node is node and other.worker_id == self.worker_id:  # noqa: SLF001
+                    raise NodeNameInUse(
+                        f"worker {self.worker_id!r} runs on node {node.name!r} of this process already: give the "
+                        "second one another worker_id, or leave it out"
+                    )
+            self._node = node
 
     def _joined_node(self) -> Node:
         if self._job is not None:
@@ -241,6 +267,7 @@ class ProcessingWorker(PeriodicHandlers):
         return own
 
     def _leave_node(self) -> None:
+        self._node = None
         own, self._own_node = self._own_node, None
         if own is not None:
             own.leave()
@@ -258,21 +285,43 @@ class ProcessingWorker(PeriodicHandlers):
 
         The default is `stop_timeout_seconds`. What still runs then is released for others at once, and its attempt is
         not charged; the thread of a handler that never returns is left to itself. True if every handler has ended.
-        Called by a handler it only asks, and returns at once.
+        Called by a handler it only asks, and returns at once; while the worker starts, it waits until that is over.
         """
         timeout_sec = checked_seconds("timeout", timeout)
-        hub = self._hub
+        patience_sec = self._stop_sec if timeout_sec is None else timeout_sec
+        hub = self._hub or self._hub_that_starts(patience_sec)
         if hub is None:
-            return True
+            return not self._is_starting
         if os.getpid() != self._pid:
             return False
-        hub.stop(self._stop_sec if timeout_sec is None else timeout_sec)
+        hub.stop(patience_sec)
         here: object = RUNNING.get()
         if any(job is here for job in hub.slots.running()):
             return False
         hub.has_ended.wait(None)
         self._end()
         return not hub.left_behind
+
+    def _hub_that_starts(self, patience_sec: float) -> Hub | None:
+        """Have a start under way followed by a stop; give the hub, unless this is within that start."""
+        if not self._is_starting:
+            return self._hub
+        self._stop_asked_sec = patience_sec
+        with self._lock:
+            return self._hub
+
+    def _stop_with_job(self) -> Callable[[], None]:
+        """Stop, since the job leaves whose node this worker is; give who waits for it."""
+        self._ask_to_stop()
+
+        def wait() -> None:
+            hub = self._hub
+            here: object = RUNNING.get()
+            if hub is not None and not any(job is here for job in hub.slots.running()):
+                hub.has_ended.wait(self._stop_sec + _STOP_MARGIN_SEC)
+                self._end()
+
+        return wait
 
     def _ask_to_stop(self) -> None:
         hub = self._hub
@@ -284,6 +333,8 @@ class ProcessingWorker(PeriodicHandlers):
             if self._ended.is_set():
                 return
             STOP_SIGNALS.end(self)
+            if self._job is not None:
+                self._job._forgets(self._stop_with_job)  # noqa: SLF001
             try:
                 if self._desk is not None:
                     self._desk.close()
@@ -390,6 +441,7 @@ def _checked_number(what: str, number: object, least: float, most: float) -> flo
     return number
 
 
+_ENROLLING = threading.Lock()
 _WORKERS: "weakref.WeakSet[ProcessingWorker]" = weakref.WeakSet()
 
 

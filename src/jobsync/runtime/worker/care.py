@@ -66,6 +66,8 @@ class Care:
     @property
     def due_sec(self) -> float:
         """When something is to be seen to."""
+        if self._hub.is_stopping:  # What is left undone then is not waited for.
+            return self._look_due_sec
         return min(self._look_due_sec, self._prune_due_sec, self._periodic.due_sec)
 
     @property
@@ -150,6 +152,8 @@ class Care:
             if job.id not in mine and job not in told and not job.has_ended and job in hub.slots.running():
                 job.lose()
                 hub.slots.cancel(job)
+                if job.crashes:
+                    hub.gate.heard()  # The one place of a suspect is free.
                 log.warning("%r was cancelled, or is another worker's now: its handler is told to stop", job)
 
     def _prune(self, now_sec: float) -> None:

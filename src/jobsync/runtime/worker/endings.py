@@ -8,8 +8,8 @@ from typing import Final
 
 from jobsync.core.errors import Cancel, InvalidArgument, LeaseLost, Retry, redact
 from jobsync.core.queue.new_job import payload_text
-from jobsync.core.queue.policy import after_failure
-from jobsync.core.queue.states import DONE
+from jobsync.core.queue.policy import RetryPolicy, after_failure
+from jobsync.core.queue.states import DONE, FAILED, RETRY
 from jobsync.runtime.worker.running_job import RunningJob
 
 log = logging.getLogger("jobsync")
@@ -52,6 +52,8 @@ class Endings:
         except InvalidArgument as error:
             why = str(error).replace("the payload", "the handler's return value")
             return self.failed(job, InvalidArgument(f"{why} (return None, or what JSON can carry)"))
+        except Exception as error:  # noqa: BLE001 - the value's own methods may raise whatever they like
+            return self.failed(job, error)
 
     def after_error(self, job: RunningJob, error: BaseException) -> Ending:
         """Decide what follows from what a handler raised."""
@@ -70,6 +72,15 @@ class Endings:
             error, attempts=job.attempts, max_attempts=job.max_attempts, policy=policy, spread=self.spread()
         )
         return Ending(verdict.outcome, verdict.wait_sec, self.text_of(error))
+
+    def where_deciding_failed(self, job: RunningJob) -> Ending:
+        """End an attempt whose value, error or policy raises where it is looked at: asks none of them for anything."""
+        if job.has_ended:
+            return ENDED_OTHERWISE
+        error = "what its handler returned or raised, or its retry policy, raised an error itself: see the worker's log"
+        if job.attempts >= job.max_attempts:
+            return Ending(FAILED, error=error)
+        return Ending(RETRY, RetryPolicy().wait_sec(job.attempts, 0.5), error)
 
     def text_of(self, error: BaseException) -> str:
         """Write an error down as people will read it: with its traceback, bounded, without passwords."""

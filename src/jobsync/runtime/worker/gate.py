@@ -25,7 +25,7 @@ class Gate:
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
-        self._may_wait = True  # Whether anything may wait there.
+        self.may_wait = True  # Whether anything may wait there.
         self._seen = False  # Whether something was seen to.
         self._permits = 0
         self._turn = False
@@ -35,18 +35,18 @@ class Gate:
 
     def heard(self) -> None:
         """Something may wait at the gate."""
-        self._may_wait = True
+        self.may_wait = True
 
     @property
     def due_sec(self) -> float:
         """When to look again; infinite where nothing waits."""
-        return self._not_before_sec if self._may_wait and self._not_before_sec else float("inf")
+        return self._not_before_sec if self.may_wait and self._not_before_sec else float("inf")
 
     def errands(self, now_sec: float, *, plain_waits: bool) -> list[Errand]:
         """Make what is to be asked in this round."""
         slots = self._hub.slots
         free = slots.free
-        if not self._may_wait or now_sec < self._not_before_sec:
+        if not self.may_wait or now_sec < self._not_before_sec:
             slots.reserve = 0
             return []
         self._not_before_sec = 0.0
@@ -67,11 +67,11 @@ class Gate:
         self._permits = 0
 
     def _peek(self, now_sec: float) -> Errand:
-        self._may_wait = False
+        self.may_wait = False
 
         def answered(rows: list[Row]) -> None:
             if rows[0][0]:
-                self._may_wait = self._seen = True
+                self.may_wait = self._seen = True
             else:
                 self._wait(now_sec)
 
@@ -80,19 +80,20 @@ class Gate:
     def _take(self, want: int, now_sec: float) -> Errand:
         hub = self._hub
         incarnation = hub.node.incarnation
-        suspects = not any(job.crashes for job in hub.holdings.gated.values())
+        # One that is lost counts no more: its handler may hang for ever, and the others need not.
+        suspects = not any(job.crashes and not job.lost for job in hub.holdings.gated.values())
         node = hub.node.name if hub.terms.owns_tokens else None
         work = hub.leases.take_gated(
             incarnation, node, hub.lanes_text, want, suspects=suspects, from_token=self._from_token
         )
-        self._may_wait = self._seen = False
+        self.may_wait = self._seen = False
 
         def answered(rows: list[Row]) -> None:
             if not rows:
                 self._wait(now_sec)
                 return
             self._failures = 0
-            self._may_wait = self._may_wait or len(rows) >= want
+            self.may_wait = self.may_wait or len(rows) >= want
             jobs = hub.admit(rows, incarnation, now_sec, is_plain=False)
             self._from_token = max(job.token or 0 for job in jobs)
             self._begin(jobs, now_sec)
@@ -101,7 +102,7 @@ class Gate:
 
     def _errand(self, work: Statement, answered: Callable[[list[Row]], None]) -> Errand:
         def was_refused(refusal: LineRefused) -> None:
-            self._may_wait = True
+            self.may_wait = True
             raise refusal
 
         return Errand(work, answered, was_refused)

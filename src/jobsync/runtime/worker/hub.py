@@ -12,6 +12,7 @@ told again; the functions of the database make no difference between the first t
 import logging
 import threading
 from _thread import allocate_lock
+from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Final
@@ -38,6 +39,7 @@ from jobsync.runtime.worker.terms import Terms
 log = logging.getLogger("jobsync")
 
 LOOK_AT_STOCK_SEC: Final = PATIENCE_SEC / 2
+PAUSE_SEC: Final = 1.0
 DOUBT_SEC: Final = 0.1  # How often a node is asked whether it is certain of its place again.
 DOUBT_WAITS_SEC: Final = (0.0, 2.0, 20.0)
 GIVEN_UP_LOOK_SEC: Final = 0.02  # How often it is looked whether what was about to begin is in sight.
@@ -48,28 +50,33 @@ _RESULT_OF: Final = attrgetter("_result")
 class Hub:
     """The thread, the line and the books of one worker."""
 
-    def __init__(self, node: Node, terms: Terms, desk: Desk) -> None:
+    def __init__(self, node: Node, terms: Terms, desk: Desk, *, failed: Callable[[], None]) -> None:
         self.terms = terms
         self.node = node
+        self._name = terms.worker_id
         self.line = WorkerLine(node.pool.terms.conninfo, node.pool.terms.unavailable)
         self.leases = Leases(
             node.settings.prefix, terms.worker_id, lease_ms=terms.lease_ms, max_crashes=terms.max_crashes
         )
         self.holdings = Holdings(node, lease_sec=terms.lease_ms / 1000, threshold=terms.extend_after)
         self.reports = Reports(self)
-        calls = Calls(self.reports.returned, self.reports.raised, self.holdings.is_certain, self.wake)
+        calls = Calls(
+            self.reports.returned, self.reports.raised, self.reports.unstartable, self.holdings.is_certain, self.wake
+        )
         self.slots = Slots(terms.slots, terms.worker_id, calls)
         self.error: BaseException | None = None
         self.has_ended = Flag()
         self.left_behind: tuple[RunningJob, ...] = ()
         self.is_stopping = False
         self._desk = desk
+        self._tell_failed = failed
         self.gate = Gate(self)
         self._stock = Stock(self)
         self._care = Care(self)
         self._sleeper = allocate_lock()
         self._sleeper.acquire()
         self._stop_until_sec = float("inf")
+        self._paused_until_sec = 0.0
         self._doubts_sec: list[float] = []  # When to ask whether something was given in an answer that never came.
         self._backoff = Backoff(terms.worker_id, first_sec=0.05, most_sec=5.0)
         self._free_seen = 0  # How many slots were free when it was decided what to ask for.
@@ -92,6 +99,12 @@ class Hub:
         """Ask the worker to stop: nothing more is taken, and what runs has so long to end. Returns at once."""
         self._stop_until_sec = min(self._stop_until_sec, boot_sec() + timeout_sec)
         self.is_stopping = True
+        self.wake()
+
+    def pause(self) -> None:
+        """Take nothing for a while: there is no thread to run it."""
+        self._paused_until_sec = boot_sec() + PAUSE_SEC
+        self.look_for_more()  # After the pause.
         self.wake()
 
     def heard(self) -> None:
@@ -174,21 +187,27 @@ class Hub:
         self.slots.hub_sleeps = False
 
     def _rest_until_sec(self) -> float:
-        until_sec = min(self._care.due_sec, self.holdings.extend_due_sec, self.gate.due_sec)
-        if self._doubts_sec:
+        until_sec = min(self._care.due_sec, self.holdings.extend_due_sec)
+        if self._may_take():
+            until_sec = min(until_sec, self.gate.due_sec)
+        elif self._paused_until_sec > boot_sec():
+            until_sec = min(until_sec, self._paused_until_sec)
+        if self._doubts_sec and self.node.incarnation:
             until_sec = min(until_sec, self._doubts_sec[0])
         if self.slots.fetched:
             until_sec = min(until_sec, boot_sec() + LOOK_AT_STOCK_SEC)
         if self.is_stopping:
             wait_until_sec = boot_sec() + GIVEN_UP_LOOK_SEC if self.reports.has_given_up else self._stop_until_sec
             until_sec = min(until_sec, wait_until_sec)
-        elif self._stock.may_wait and self.node.holding is None:
+        elif (self._stock.may_wait or self.gate.may_wait) and self.node.holding is None:
             until_sec = min(until_sec, boot_sec() + DOUBT_SEC)
         return until_sec
 
     def _may_take(self) -> bool:
         """Whether jobs may be taken at all: not while it is unknown whether the node is still in the fleet."""
-        return not self.is_stopping and self.node.holding is not None and bool(self._care.lanes)
+        if self.is_stopping or boot_sec() < self._paused_until_sec:
+            return False
+        return self.node.holding is not None and bool(self._care.lanes)
 
     def _take_note(self, now_sec: float) -> None:
         """See what happened while the hub was busy or at rest."""
@@ -286,6 +305,18 @@ class Hub:
 
     def _end(self) -> None:
         self.is_stopping = True
+        try:
+            self._leave()
+        except Exception:
+            log.exception("worker %r could not end in order; what it held is others' when its lease ends", self._name)
+        finally:
+            self.line.close()
+            self.has_ended.set()
+        if self.error is not None:
+            self._tell_failed()
+
+    def _leave(self) -> None:
+        holds_any = bool(self.holdings.leases)
         self.holdings.lose(self.holdings.leases.values())
         for job in self.slots.running():
             self.slots.cancel(job)
@@ -294,13 +325,14 @@ class Hub:
         with suppress(ValueError):
             self.node.on_end.remove(self.wake)
         with suppress(LineBroken, LineRefused, JobsyncError):
+            if holds_any and self.node.incarnation:
+                # As after a failure: whatever it is, others may have it at once, and no attempt is charged.
+                self.line.run(self.leases.release_unknown(self.node.incarnation, []))
             self._care.depart()
-        self.line.close()
         self.left_behind = tuple(self.slots.running())
         if self.left_behind:
             log.warning(
                 "worker %r stopped while handlers still run, whose jobs are others' now: %s",
-                self.terms.worker_id,
+                self._name,
                 ", ".join(map(repr, self.left_behind)),
             )
-        self.has_ended.set()

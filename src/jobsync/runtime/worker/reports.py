@@ -1,6 +1,8 @@
 """What ended and is to be told: kept until the database has answered, and counted once."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -49,11 +51,26 @@ class Reports:
 
     def returned(self, job: RunningJob, value: object) -> None:
         """A handler returned."""
-        self._note(job, self._endings.after_return(job, value))
+        self._note(job, self._decided(job, lambda: self._endings.after_return(job, value)))
 
     def raised(self, job: RunningJob, error: BaseException) -> None:
         """A handler raised."""
-        self._note(job, self._endings.after_error(job, error))
+        self._note(job, self._decided(job, lambda: self._endings.after_error(job, error)))
+
+    def _decided(self, job: RunningJob, decide: Callable[[], Ending]) -> Ending:
+        """Decide, whatever the application's objects do when they are looked at: the slot must go on."""
+        try:
+            return decide()
+        except BaseException:
+            with suppress(BaseException):  # Printing the error may raise as well.
+                log.exception("worker %r: it cannot be told how %r ended", self._hub.terms.worker_id, job)
+            return self._endings.where_deciding_failed(job)
+
+    def unstartable(self, job: RunningJob, error: Exception) -> None:
+        """A job could not begin: it goes back uncharged, and for a while nothing more is taken."""
+        log.error("worker %r: %r cannot begin, and is given back: %s", self._hub.terms.worker_id, job, error)
+        self._hub.pause()
+        self._note(job, Ending(PENDING))
 
     def _note(self, job: RunningJob, ending: Ending) -> None:
         if self._hub.terms.owns_tokens and job.token is not None:

@@ -11,6 +11,7 @@ sleeps.
 """
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -24,6 +25,8 @@ from typing import Any, Final
 from jobsync.runtime.running import RUNNING
 from jobsync.runtime.waiting import begin
 from jobsync.runtime.worker.running_job import RunningJob
+
+log = logging.getLogger("jobsync")
 
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 CHILD_STATUS: Final = 70
@@ -43,12 +46,14 @@ class Calls:
     """What the slots ask of the worker around them; each returns at once.
 
     returned, raised  how a handler ended, where that is not plain; they take note of it
+    unstartable       a job that could not begin, for want of a thread
     is_certain        whether a job may begin: its lease is believed in
     wake              wake the hub, which sleeps
     """
 
     returned: Callable[[RunningJob, object], None]
     raised: Callable[[RunningJob, BaseException], None]
+    unstartable: Callable[[RunningJob, Exception], None]
     is_certain: Callable[[RunningJob, float], bool]
     wake: Callable[[], None]
 
@@ -68,6 +73,7 @@ class Slots:
         self._free_seats: list[Seat] = []
         self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}  # None: on its way to the loop.
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_begins = threading.Lock()
         self._closed = False
         self._pid = os.getpid()
 
@@ -102,11 +108,22 @@ class Slots:
 
     def start(self, job: RunningJob) -> None:
         """Begin a job; its permit is the caller's, and goes with it."""
-        if job._lane.handler.is_async:  # noqa: SLF001 - the job and its slots are one piece
-            loop = self._running_loop()
-            self._tasks[job] = None
-            loop.call_soon_threadsafe(self._begin_task, job, loop)
-            return
+        try:
+            if job._lane.handler.is_async:  # noqa: SLF001 - the job and its slots are one piece
+                self._start_task(job)
+            else:
+                self._start_seat(job)
+        except (RuntimeError, MemoryError, OSError) as error:  # The system gives no thread, or no loop.
+            self._tasks.pop(job, None)
+            self._calls.unstartable(job, error)
+            self._permits.append(None)
+
+    def _start_task(self, job: RunningJob) -> None:
+        loop = self._running_loop()
+        self._tasks[job] = None
+        loop.call_soon_threadsafe(self._begin_task, job, loop)
+
+    def _start_seat(self, job: RunningJob) -> None:
         try:
             seat = self._free_seats.pop()
         except IndexError:
@@ -181,9 +198,9 @@ class Slots:
     def _new_seat(self) -> Seat:
         seat = Seat(allocate_lock())
         seat.sleep.acquire()
-        self._seats.append(seat)
-        name = f"jobsync-slot-{self._name}-{len(self._seats)}"
+        name = f"jobsync-slot-{self._name}-{len(self._seats) + 1}"
         begin(threading.Thread(target=self._sit, args=(seat,), name=name, daemon=True))
+        self._seats.append(seat)  # Before it is given anything.
         return seat
 
     def _sit(self, seat: Seat) -> None:
@@ -269,20 +286,42 @@ class Slots:
     # --- the event loop --------------------------------------------------------------------------
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            name = f"jobsync-loop-{self._name}"
-            begin(threading.Thread(target=self._run_loop, args=(self._loop,), name=name, daemon=True))
-        return self._loop
+        with self._loop_begins:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                name = f"jobsync-loop-{self._name}"
+                try:
+                    begin(threading.Thread(target=self._run_loop, args=(loop,), name=name, daemon=True))
+                except BaseException:
+                    loop.close()
+                    raise
+                self._loop = loop
+            return self._loop
 
-    @staticmethod
-    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while True:
+                self._run_until_stopped(loop)
+                if self._closed and not self._tasks:
+                    break
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+
+    def _run_until_stopped(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop until something stops it: this room at the end, or a handler, which has no business to."""
+        try:
+            loop.run_forever()
+        except BaseException as error:  # A task that a handler began raised SystemExit or the like.
+            self._leave_child()
+            log.exception(
+                "worker %r: %s came out of a task in its event loop, which goes on", self._name, type(error).__name__
+            )
+            return
+        self._leave_child()
+        if not self._closed:
+            log.error("worker %r: a handler stopped the event loop of all async handlers; it goes on", self._name)
 
     def _begin_task(self, job: RunningJob, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._await(job))

@@ -1,0 +1,159 @@
+"""Handlers that do what no handler should: each costs its own attempt, and the worker goes on."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from jobsync import RunningJob
+from jobsync.runtime.waiting import begin
+from tests.api.jobs import eventually, query
+from tests.worker.support import await_status, hub_of, queue, worker
+
+
+class Unreadable(dict[str, int]):
+    """A mapping whose content cannot be had."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(a=1)
+        self.error = error
+
+    def items(self) -> NoReturn:
+        raise self.error
+
+    def values(self) -> NoReturn:
+        raise self.error
+
+    def __iter__(self) -> Iterator[str]:
+        raise self.error
+
+
+class UnprintableError(Exception):
+    """An error that ends the process when it is printed."""
+
+    def __str__(self) -> str:
+        raise SystemExit(4)
+
+
+@pytest.mark.parametrize(
+    "value", [Unreadable(KeyError("odd")), Unreadable(SystemExit(3)), UnprintableError()], ids=["key", "exit", "print"]
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_raises_where_it_is_looked_at_fails_its_own_job_alone(
+    server_dsn: str, prefix: str, value: Any, is_async: bool
+) -> None:
+    made = worker(server_dsn, prefix)
+
+    def give(job: RunningJob) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    async def awaited(job: RunningJob) -> Any:
+        return give(job)
+
+    made.handles("odd")(awaited if is_async else give)
+    made.handles("good")(lambda job: None)
+    with queue(server_dsn, prefix) as jobs, made:
+        odd = jobs.enqueue("odd", max_attempts=1)
+        good = jobs.enqueue("good")
+        await_status(jobs, good, "done")
+        assert await_status(jobs, odd, "failed").last_error
+        assert made.get_status().active_jobs == 0
+
+
+async def exit_in_a_task_of_its_own(job: RunningJob) -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    await asyncio.gather(leave())
+
+
+async def stop_the_loop(job: RunningJob) -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("handler", "becomes"), [(exit_in_a_task_of_its_own, "failed"), (stop_the_loop, "done")], ids=["exit", "stop"]
+)
+def test_the_loop_of_all_async_handlers_outlives_any_of_them(
+    server_dsn: str, prefix: str, handler: Callable[[RunningJob], Any], becomes: str
+) -> None:
+    made = worker(server_dsn, prefix)
+    made.handles("bad")(handler)
+
+    @made.handles("good")
+    async def good(job: RunningJob) -> None:
+        await asyncio.sleep(0)
+
+    with queue(server_dsn, prefix) as jobs, made:
+        bad = jobs.enqueue("bad", max_attempts=1)
+        await_status(jobs, jobs.enqueue("good"), "done")
+        await_status(jobs, bad, becomes)
+        assert made.get_status().is_running
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_job_for_which_there_is_no_thread_waits_uncharged(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    refused = list[str]()
+
+    def begin_later(thread: threading.Thread) -> None:
+        if len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    made = worker(server_dsn, prefix)
+
+    async def awaited(job: RunningJob) -> None:
+        await asyncio.sleep(0)
+
+    made.handles("x")(awaited if is_async else lambda job: None)
+    monkeypatch.setattr("jobsync.runtime.worker.slots.begin", begin_later)
+    with queue(server_dsn, prefix) as jobs, made:
+        numbers = [jobs.enqueue("x"), jobs.enqueue("x", max_attempts=1)]
+        for number in numbers:
+            job = await_status(jobs, number, "done")
+            assert (job.attempts, job.crashes) == (1, 0)
+        assert len(refused) == 2
+
+
+def test_a_hub_that_fails_leaves_its_jobs_to_others_at_once_and_says_so(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, began = threading.Event(), threading.Event()
+    one = worker(server_dsn, prefix, worker_id="one", lease_duration_seconds=3600)
+
+    @one.handles("x")
+    def slow(job: RunningJob) -> None:
+        began.set()
+        go.wait(60)
+
+    two = worker(server_dsn, prefix, worker_id="two")
+    two.handles("x")(lambda job: None)
+    with queue(server_dsn, prefix) as jobs:
+        jobs.enqueue_many([("x", None)] * 5)
+        one.start()
+        assert began.wait(20)
+        hub = hub_of(one)
+
+        def break_down() -> None:
+            raise ZeroDivisionError("the hub's own mistake")
+
+        monkeypatch.setattr(hub.reports, "errands", break_down)
+        hub.wake()
+        eventually(lambda: not one.get_status().is_running, "it says so")
+        with pytest.raises(ZeroDivisionError):
+            one.wait(20)
+        with two:
+            eventually(lambda: jobs.counts()["done"] == 5, "others have them")
+        assert {(job.attempts, job.crashes) for job in jobs.list_jobs()} == {(1, 0)}
+        assert query(server_dsn, f"select count(*) from {prefix}node where name = 'one' and state <> 'gone'")[0][0] == 0
+        go.set()
+        one.stop()
