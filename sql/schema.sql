@@ -230,8 +230,10 @@ create table sync_job_gated (
     affinity  text collate "C",
     limit_key text collate "C"
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null and crashes = 0;
-create index sync_job_gated_suspect on sync_job_gated (lane, priority desc, id) where affinity is null and crashes > 0;
+create index sync_job_gated_next on sync_job_gated (lane, (crashes > 0), priority desc, id)
+    where affinity is null and limit_key is null;
+create index sync_job_gated_keyed on sync_job_gated (lane, (crashes > 0), priority desc, id)
+    where affinity is null and limit_key is not null;
 create index sync_job_gated_key on sync_job_gated (lane, limit_key, priority desc, id) where affinity is null and limit_key is not null;
 create index sync_job_gated_line on sync_job_gated (affinity, id) where affinity is not null;
 create index sync_job_gated_token on sync_job_gated (token, affinity) where affinity is not null;
@@ -251,6 +253,7 @@ create table sync_job_lease (
     incarnation  bigint not null,                        -- of the node whose death ends the lease at once
     taken_at     timestamptz not null default clock_timestamp(),
     locked_until timestamptz not null,
+    max_crashes  integer,                                -- that make a job failed; null: fetched ahead, and perhaps not begun
     ids          bigint[]   not null,                    -- three columns of one list; 0 where a job was given back
     attempts     smallint[] not null,                    -- this attempt included
     crashes      smallint[] not null,
@@ -685,6 +688,7 @@ declare
     _at_once integer;
     _per_key integer;
     _key text;
+    _is_head boolean;
 begin
     select * into gated from sync_job_gated g where g.id = _id for update skip locked;
     if not found then
@@ -700,18 +704,21 @@ begin
     if gated.crashes > 0 and not _suspects or _key is not null and not sync_job_has_room('key', _key, _per_key) then
         return;
     end if;
+    -- Who has the line's place has begun before, and goes first, whoever came to the gate with a smaller number meanwhile.
+    _is_head := gated.affinity is not null and exists (
+        select from sync_job_place p where p.scope = 'affinity' and p.name = gated.affinity and p.id = _id);
     if (gated.affinity is null or sync_job_enter_place('affinity', gated.affinity, 1, _id))
        and (_at_once is null or sync_job_enter_place('kind', _kind, _at_once, _id))
        and (_key is null or sync_job_enter_place('key', _key, _per_key, _id)) then
         -- Whose turn it is in a line was read before the line's place was had: look again, now that nobody else can move.
-        if gated.affinity is null
+        if gated.affinity is null or _is_head
            or not exists (select from sync_job_gated g where g.affinity = gated.affinity and g.id < _id) then
             delete from sync_job_gated g where g.id = _id;
             is_mine := true;
             return;
         end if;
     end if;
-    delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and gated.attempts > 0);
+    delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and _is_head);
     if found then
         -- Somebody may have been refused the place that this one had for an instant.
         perform pg_notify('sync_job', '');
@@ -765,9 +772,10 @@ begin
     end loop;
 end $$;
 
--- Jobs at the gate that might run, where their limits have room: the best of all, the best of each limited key, and of each
--- line (affinity) within these tokens the first; of each sort at most _most. It locks nothing and promises nothing;
--- sync_job_admit decides. What has crashed is looked for only if _suspects.
+-- Jobs at the gate that might run, where their limits have room: the best of those without a limit_key, the best of those with
+-- one, the best of each limited key, and of each line (affinity) within these tokens the one whose turn it is; of each sort at
+-- most _most, so that none hides another. It locks nothing and promises nothing; sync_job_admit decides. What has crashed is
+-- looked for only if _suspects.
 create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer,
                                                _suspects boolean)
 returns table (id bigint, priority integer, token integer)
@@ -776,9 +784,10 @@ language plpgsql stable as $$
 begin
     return query
     with recursive open as materialized (
-        select n.lane, n.kind, m.per_key
+        select n.lane, n.kind, m.at_once, m.per_key
         from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
         where n.lane = any (_lanes) and (m.at_once is null or sync_job_has_room('kind', n.kind, m.at_once))),
+    sort(crashed) as (select false union all select true where _suspects),
     -- Loose walks over an index: one step a key or line, however many jobs wait in it.
     key(lane, limit_key) as (
         select first.lane, first.limit_key
@@ -815,23 +824,35 @@ begin
             where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
             order by w.token, w.affinity limit 1) next
         where next.token <@ _tokens)
-    (select g.id, g.priority, g.token
-     from open n
+    (select best.id, best.priority, best.token
+     from sort
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes = 0
-         order by w.priority desc, w.id limit _most) g
-     order by g.priority desc, g.id
-     limit _most)
+         select g.id, g.priority, g.token
+         from open n
+         cross join lateral (
+             select * from sync_job_gated w
+             where w.lane = n.lane and w.affinity is null and w.limit_key is null and (w.crashes > 0) = sort.crashed
+             order by w.priority desc, w.id limit least(_most, n.at_once)) g
+         order by g.priority desc, g.id
+         limit _most) best)
     union all
-    (select g.id, g.priority, g.token
-     from open n
+    -- The best of all keys, and only then the look for room: however many wait for a full key, it is asked for so often only.
+    (select best.id, best.priority, best.token
+     from sort
+     cross join (values (false), (true)) kinds(are_limited)
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes > 0
-         order by w.priority desc, w.id limit _most) g
-     where _suspects
-     order by g.priority desc, g.id
-     limit _most)
+         select g.id, g.priority, g.token, g.limit_key, n.kind, n.per_key
+         from open n
+         cross join lateral (
+             select * from sync_job_gated w
+             where w.lane = n.lane and w.affinity is null and w.limit_key is not null and (w.crashes > 0) = sort.crashed
+             order by w.priority desc, w.id limit _most) g
+         where (n.per_key is not null) = kinds.are_limited
+         order by g.priority desc, g.id
+         limit _most) best
+     where best.per_key is null or sync_job_has_room('key', sync_job_key_name(best.kind, best.limit_key), best.per_key))
     union all
+    -- What waits behind a full key that has very many.
     (select g.id, g.priority, g.token
      from key
      join open n on n.lane = key.lane
@@ -846,12 +867,14 @@ begin
     (select head.id, head.priority, head.token
      from line
      cross join lateral (
-         select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
+         -- Whose place the line's is, whatever stands before it by its number: it has begun. It may run, or be in back-off.
+         select * from sync_job_gated w
+         where w.affinity is not null
+           and w.id = coalesce((select p.id from sync_job_place p
+                                where p.scope = 'affinity' and p.name = line.affinity and p.number = 1),
+                               (select f.id from sync_job_gated f where f.affinity = line.affinity order by f.id limit 1))) head
      join open n on n.lane = head.lane
      where (head.crashes = 0 or _suspects)
-       -- One look by the primary key a line: as a join it might read every place for each.
-       and coalesce((select p.id from sync_job_place p
-                     where p.scope = 'affinity' and p.name = line.affinity and p.number = 1), head.id) = head.id
        and (n.per_key is null or head.limit_key is null
             or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
      limit _most);
@@ -1336,6 +1359,15 @@ begin
     return coalesce(_epochs, '{}');
 end $$;
 
+-- Whether a worker's node is alive, and stays so until this transaction ends: who fences it comes before, and it is seen, or after,
+-- and finds the lease that was written meanwhile.
+create or replace function sync_job_node_stands(_incarnation bigint) returns boolean
+language plpgsql as $$
+begin
+    perform from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced' for key share;
+    return found;
+end $$;
+
 -- Of these lanes, those whose queue is not paused.
 create or replace function sync_job_open_lanes(_lanes integer[]) returns integer[]
 language plpgsql stable as $$
@@ -1406,9 +1438,10 @@ begin
 end $$;
 
 -- Take back what lost its lease: the worker's node is fenced or gone, or the lease ran out. A crash is tried again at once,
--- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs;
--- a hundred leases at once at most, so it is called again until it gives 0.
-create or replace function sync_job_recover(_max_crashes integer, _now timestamptz default null) returns integer
+-- until it is the last attempt or as many crashes as the lease allows; then the job is failed, with the evidence. What was
+-- fetched ahead may not have begun: it is never failed by this, and from then on taken singly. The count of jobs; a hundred
+-- leases at once at most, so it is called again until it gives 0.
+create or replace function sync_job_recover(_now timestamptz default null) returns integer
 language plpgsql as $$
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
@@ -1436,14 +1469,15 @@ begin
         where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id);
         insert into sync_job_error (id, attempt, epoch, worker, at, crashed, error)
         select u.id, u.attempts, lost.epoch, lost.worker, _at, true,
-               format('%s (crash %s of at most %s, attempt %s)', _why, u.crashes + 1, _max_crashes, u.attempts)
+               format('%s (crash %s%s, attempt %s)', _why, u.crashes + 1, ' of at most ' || lost.max_crashes, u.attempts)
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         where u.id = any (_all);
         insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
         select u.id, lost.epoch, lost.taken_at, _at, u.attempts, u.crashes + 1, 'failed'
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         join sync_job_body b on b.id = u.id
-        where u.id = any (_all) and (u.crashes + 1 >= _max_crashes or u.attempts >= b.max_attempts);
+        where lost.max_crashes is not null and u.id = any (_all)
+          and (u.crashes + 1 >= lost.max_crashes or u.attempts >= b.max_attempts);
         select array_agg(u.id), array_agg(u.attempts), array_agg(u.crashes + 1)
         into _again, _attempts, _crashes
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
@@ -1681,6 +1715,7 @@ declare
     _all_ids bigint[] := '{}';
     _all_attempts smallint[] := '{}';
     _all_crashes smallint[] := '{}';
+    _stands boolean := false;
 begin
     if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
         return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
@@ -1701,6 +1736,12 @@ begin
     loop
         _share := least(_share, _want - cardinality(_all_ids));
         exit when _share <= 0;
+        if not _stands then
+            continue when not exists (select from sync_job_ready r where r.lane = _of);
+            -- Locked before anything is taken, and not for a look in vain, which so writes nothing.
+            _stands := sync_job_node_stands(_incarnation);
+            exit when not _stands;
+        end if;
         with taken as (
             delete from sync_job_ready r
             where r.ctid = any (array(
@@ -1736,9 +1777,11 @@ end $$;
 -- order, one at a time, and only to the node that owns the key's token (_node null: to any).
 --   _suspects  whether a job that has crashed before may be among them; at most one is
 --   _from      the token to look from, in a ring: so that every line gets its turn where there are very many
+--   _max_crashes  so many lost leases make one of these jobs `failed`
 -- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
 create or replace function sync_job_take_gated(_worker text, _incarnation bigint, _node text, _lanes integer[], _want integer,
-                                               _lease_ms integer, _suspects boolean, _from integer, _now timestamptz default null)
+                                               _lease_ms integer, _suspects boolean, _from integer, _max_crashes integer,
+                                               _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer, affinity text, token integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -1754,6 +1797,10 @@ declare
     _candidate record;
     _admitted record;
     _missed boolean;
+    _refused boolean;
+    _count integer;
+    _looks integer := 0;
+    _stands boolean := false;
 begin
     if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
         return;  -- As in sync_job_take.
@@ -1768,15 +1815,19 @@ begin
         where g.node = _node and g.incarnation = _incarnation;
     end if;
     _want := least(_want, 500);
-    -- Where others had candidates in hand that looked free, there may be more behind them: look again.
-    for _look in 1 .. 3 loop
+    loop
+        _looks := _looks + 1;
         _missed := false;
+        _refused := false;
+        _count := cardinality(_ids);
         for _candidate in
             select distinct on (c.priority, c.id) c.*
             from sync_job_candidates(_lanes, _tokens, _want * 4 + 16, _from, _suspects) c
             order by c.priority desc, c.id
         loop
             exit when cardinality(_ids) >= _want;
+            _stands := _stands or sync_job_node_stands(_incarnation);
+            exit when not _stands;
             select * into _admitted from sync_job_admit(_candidate.id, _suspects);
             if _admitted.is_mine then
                 _ids := _ids || _candidate.id;
@@ -1786,15 +1837,20 @@ begin
                 _suspects := _suspects and _admitted.crashes = 0;
             elsif _admitted.is_mine is null then
                 _missed := true;
+            else
+                _refused := true;
             end if;
         end loop;
-        exit when cardinality(_ids) >= _want or not _missed;
+        -- Where others had candidates in hand that looked free, there may be more behind them: look again, a few times. So it is
+        -- where what was taken filled a limit, which the next look knows.
+        exit when cardinality(_ids) >= _want
+               or not (_missed and _looks < 3 or _refused and cardinality(_ids) > _count);
     end loop;
     if _ids = '{}' then
         return;
     end if;
-    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
-    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _ids, _attempts, _crashes)
+    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, max_crashes, ids, attempts, crashes)
+    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _max_crashes, _ids, _attempts, _crashes)
     returning sync_job_lease.epoch into _epoch;
     return query
         select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id::text, b.payload::text,

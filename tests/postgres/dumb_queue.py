@@ -47,6 +47,7 @@ class DumbQueue:
     places: dict[Scope, dict[int, int]] = field(default_factory=dict)
     limits: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
     until: dict[int, datetime] = field(default_factory=dict)  # of leases, by epoch
+    max_crashes: dict[int, int] = field(default_factory=dict)  # of leases that were taken singly
     owner: dict[int, int] = field(default_factory=dict)  # the node of a lease
     paused: bool = False
     dead: set[int] = field(default_factory=set)
@@ -107,6 +108,9 @@ class DumbQueue:
         for job in sorted(self.jobs.values(), key=lambda job: job.id):
             if job.state == "gated" and job.affinity:
                 heads.setdefault(job.affinity, job.id)
+        for (scope, name), held in self.places.items():
+            if scope == "affinity" and held:
+                heads[name] = held[1]  # It has begun: whoever came with a smaller number meanwhile stands behind it.
         return heads
 
     def _enter(self, job: DumbJob) -> bool:
@@ -148,12 +152,13 @@ class DumbQueue:
         else:
             self.finish(job, outcome, now)
 
-    def recover(self, max_crashes: int, now: datetime) -> int:
+    def recover(self, now: datetime) -> int:
         lost = [e for e, until in self.until.items() if until <= now or self.owner[e] in self.dead]
         jobs = [job for job in self.jobs.values() if job.state == "running" and job.epoch in lost]
         for job in jobs:
             job.crashes += 1
-            if job.crashes >= max_crashes or job.attempts >= job.max_attempts:
+            most = self.max_crashes.get(job.epoch or 0)
+            if most is not None and (job.crashes >= most or job.attempts >= job.max_attempts):
                 self.finish(job, "failed", now)
             else:
                 self.wait(job, None, now)

@@ -129,15 +129,18 @@ class Hands:
         )
         return [Took(*row) for row in rows]
 
-    def take_gated(self, lanes: Sequence[int], want: int = 10, node: int = 1, *, suspects: bool = True) -> list[Took]:
+    def take_gated(
+        self, lanes: Sequence[int], want: int = 10, node: int = 1, *, suspects: bool = True, max_crashes: int = 3
+    ) -> list[Took]:
         rows = self.sql(
             "select epoch, place, id, attempts, crashes from sync_job_take_gated('w' || $1, $1::bigint, null, "
-            "$2::integer[], $3::integer, $4::integer, $5::boolean, 0, $6::timestamptz)",
+            "$2::integer[], $3::integer, $4::integer, $5::boolean, 0, $6::integer, $7::timestamptz)",
             node,
             list(lanes),
             want,
             LEASE_SEC * 1000,
             suspects,
+            max_crashes,
             self.clock,
         )
         return [Took(*row) for row in rows]
@@ -170,8 +173,8 @@ class Hands:
         )
         return dict(self.sql(query, node, list(epochs), LEASE_SEC * 1000, self.clock))
 
-    def recover(self, max_crashes: int = 3) -> int:
-        return int(self.sql("select sync_job_recover($1::integer, $2::timestamptz)", max_crashes, self.clock)[0][0])
+    def recover(self) -> int:
+        return int(self.sql("select sync_job_recover($1::timestamptz)", self.clock)[0][0])
 
     def promote(self, most: int = 1000) -> datetime | None:
         due: datetime | None = self.sql("select sync_job_promote($1::integer, $2::timestamptz)", most, self.clock)[0][0]

@@ -72,7 +72,7 @@ class Crew:
         )  # fmt: skip
         rows += self.fleet.sql(
             "select epoch, row_number() over (), id "
-            "from sync_job_take_gated($1::text, $2::bigint, null, $3::integer[], $4::integer, 60000, true, 0)",
+            "from sync_job_take_gated($1::text, $2::bigint, null, $3::integer[], $4::integer, 60000, true, 0, 3)",
             *args, conn=member.conn,
         )  # fmt: skip
         return rows
@@ -207,7 +207,7 @@ def test_a_holder_that_dies_gives_its_place_back(crew: Crew) -> None:
     assert len(crew.take(dead)) == 1
     assert crew.take(heir) == []
     crew.fleet.sql("update sync_node set state = 'fenced' where name = 'dead'")
-    assert crew.fleet.value("select sync_job_recover(3)") == 1
+    assert crew.fleet.value("select sync_job_recover()") == 1
     assert len(crew.take(heir, 10)) == 1
     assert crew.running() == crew.places() == 1
 

@@ -109,17 +109,28 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- workers ---------------------------------------------------------------------------------
 
-    @rule(target=taken, want=FEW, node=st.integers(0, 1), gate=st.sampled_from([None, True, False]))
-    def take_any(self, want: int, node: int, gate: bool | None) -> Any:
-        return self._take(want, node) if gate is None else self._take_gated(want, node, suspects=gate)
+    @rule(
+        target=taken,
+        want=FEW,
+        node=st.integers(0, 1),
+        gate=st.sampled_from([None, True, False]),
+        max_crashes=st.integers(1, 3),
+    )
+    def take_any(self, want: int, node: int, gate: bool | None, max_crashes: int) -> Any:
+        if gate is None:
+            return self._take(want, node)
+        return self._take_gated(want, node, suspects=gate, max_crashes=max_crashes)
 
     def _take(self, want: int, node: int) -> Any:
         wanted = self.dumb.take(want, self.nodes[node])
         return self._began(wanted, self.hands.take(list(self.lanes.values()), want, self.nodes[node]), node)
 
-    def _take_gated(self, want: int, node: int, *, suspects: bool) -> Any:
+    def _take_gated(self, want: int, node: int, *, suspects: bool, max_crashes: int) -> Any:
         wanted = self.dumb.take_gated(want, self.nodes[node], suspects=suspects)
-        took = self.hands.take_gated(list(self.lanes.values()), want, self.nodes[node], suspects=suspects)
+        took = self.hands.take_gated(
+            list(self.lanes.values()), want, self.nodes[node], suspects=suspects, max_crashes=max_crashes
+        )
+        self.dumb.max_crashes |= {t.epoch: max_crashes for t in took}
         return self._began(wanted, took, node)
 
     @rule(
@@ -131,7 +142,7 @@ class QueueMachine(RuleBasedStateMachine):
     def work(self, jobs: list[tuple[int, str]], node: int, wait: int | None, *, suspects: bool) -> None:
         """Do what a worker does: take, and end what it has, this way or another."""
         self._take(2, node)
-        self._take_gated(2, node, suspects=suspects)
+        self._take_gated(2, node, suspects=suspects, max_crashes=3)
         for pick, outcome in jobs:
             running = [t for t in self.seen if self.dumb.runs(t.id, t.epoch)]
             if running:
@@ -202,9 +213,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_node += 1
         self.hands.join(self.nodes[node])
 
-    @rule(max_crashes=st.integers(1, 3))
-    def recover(self, max_crashes: int) -> None:
-        assert self.hands.recover(max_crashes) == self.dumb.recover(max_crashes, self.now)
+    @rule()
+    def recover(self) -> None:
+        assert self.hands.recover() == self.dumb.recover(self.now)
 
     @rule()
     def promote(self) -> None:
@@ -373,15 +384,16 @@ def take_a_step(walk: QueueMachine, dice: random.Random) -> None:
     some = dice.choices(jobs, k=dice.randint(1, 3))
     old = dice.choices(walk.seen, k=2) if walk.seen else []
     outcomes = [(dice.randint(0, 9), dice.choice(OUTCOMES)) for _ in range(dice.randint(1, 3))]
+    most = dice.randint(1, 3)
     steps: list[tuple[int, Callable[[], object]]] = [
         (10, lambda: [walk.enqueue(a_job(dice)) for _ in range(3)]),
         (20, lambda: walk.work(outcomes, dice.randint(0, 1), dice.choice([None, 20]), suspects=dice.random() < 0.7)),
-        (4, lambda: walk.take_any(dice.randint(1, 4), dice.randint(0, 1), dice.choice([None, True, False]))),
+        (4, lambda: walk.take_any(dice.randint(1, 4), dice.randint(0, 1), dice.choice([None, True, False]), most)),
         (4 if old else 0, lambda: walk.end_what_may_be_old(old, outcomes[0][1], over=len(outcomes) == 1)),
         (3, lambda: walk.let_time_pass(dice.randint(0, 40))),
         (3 if walk.seen else 0, lambda: walk.extend(dice.choice(walk.seen[-9:]), dice.randint(0, 1))),
         (4, lambda: walk.die(dice.randint(0, 1))),
-        (5, lambda: walk.recover(dice.randint(1, 3))),
+        (5, walk.recover),
         (4, walk.promote),
         (2, lambda: walk.cancel(some)),
         (3, lambda: walk.retry(some)),

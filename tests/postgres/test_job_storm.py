@@ -137,7 +137,7 @@ class Storm:
         while not self.over.is_set():
             hands.promote()
             took = hands.take(lanes, dice.randint(1, 6), node) if dice.random() < 0.5 else []
-            took += hands.take_gated(lanes, dice.randint(1, 4), node, suspects=dice.random() < 0.7)
+            took += hands.take_gated(lanes, dice.randint(1, 4), node, suspects=dice.random() < 0.7, max_crashes=1000)
             for each in took:
                 while each.id not in self.watch.what:
                     self.over.wait(0.001)
@@ -153,8 +153,8 @@ class Storm:
         for each in took:
             self.watch.stop(each)
         hands.fence(node)
-        hands.recover(1000)
-        if hands.recover(1000) == 0 and took and hands.done(took) != {t.id for t in took}:
+        hands.recover()
+        if hands.recover() == 0 and took and hands.done(took) != {t.id for t in took}:
             self.watch.wrong.append(f"late results of {took} were taken")
         fresh = next(self.incarnations)
         hands.join(fresh)
@@ -204,7 +204,7 @@ class Storm:
                 case 4:
                     hands.limit("plain", dice.choice([None, 5]), None)
                 case _:
-                    hands.recover(1000)
+                    hands.recover()
             hands.prune(0.5 / 86400)
             self.quiet.wait(0.02)
         hands.limit("plain", None, None)
@@ -227,7 +227,7 @@ def test_a_storm_leaves_every_job_ended_once_and_nothing_behind(fleet: Fleet, se
     left = "select count(*) from sync_job where status in ('pending', 'retry', 'processing')"
     until = monotonic() + DRAIN_SEC
     while int(hands.sql(left)[0][0]) > 0 and monotonic() < until and not storm.watch.wrong:
-        hands.recover(1000)
+        hands.recover()
         storm.over.wait(0.1)
     storm.over.set()
     for thread in workers:

@@ -27,7 +27,8 @@ class Hands:
         """Take what may be taken; give the jobs as they then stand."""
         lanes = "array(select lane from sync_job_lane)"
         taken = self.call(f"select id from sync_job_take('{WORKER}', 1, {lanes}, {most}, 60000)")
-        taken += self.call(f"select id from sync_job_take_gated('{WORKER}', 1, null, {lanes}, {most}, 60000, true, 0)")
+        at_gate = f"null, {lanes}, {most}, 60000, true, 0, 3"
+        taken += self.call(f"select id from sync_job_take_gated('{WORKER}', 1, {at_gate})")
         jobs = [self._queue.get(int(str(number))) for (number,) in taken]
         assert all(job is not None and job.status == "processing" for job in jobs)
         return [job for job in jobs if job is not None]

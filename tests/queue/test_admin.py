@@ -33,7 +33,7 @@ def take(config: CoordinationConfig, server_dsn: str, prefix: str) -> Iterator[C
             lanes = f"array(select lane from {prefix}job_lane)"
             rows = query(server_dsn, f"select id from {prefix}job_take('w', {who}, {lanes}, 100, 60000)")
             rows += query(
-                server_dsn, f"select id from {prefix}job_take_gated('w', {who}, null, {lanes}, 100, 60000, true, 0)"
+                server_dsn, f"select id from {prefix}job_take_gated('w', {who}, null, {lanes}, 100, 60000, true, 0, 3)"
             )
             return sorted(number for (number,) in rows)
 

@@ -121,7 +121,7 @@ _ENQUEUE = """
 _TAKE = """
     select epoch, place, id from sync_job_take_gated(
         %(worker)s, (select incarnation from sync_node where name = 'worker-01'), null,
-        array(select lane from sync_job_lane), 1, 60000, true, 0, clock_timestamp() - %(ago_sec)s * interval '1 s')
+        array(select lane from sync_job_lane), 1, 60000, true, 0, 3, clock_timestamp() - %(ago_sec)s * interval '1 s')
 """
 _END = "select sync_job_end_attempt(%s, %s, %s, %s, clock_timestamp() + interval '1 hour', %s, null)"
 

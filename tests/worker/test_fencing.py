@@ -14,7 +14,7 @@ from tests.worker.support import await_status, leases, queue, stored, worker
 def take_away(dsn: str, prefix: str) -> None:
     """Let every lease run out in the database, and its jobs go to others."""
     query(dsn, f"update {prefix}job_lease set locked_until = clock_timestamp()")
-    query(dsn, f"select {prefix}job_recover(3)")
+    query(dsn, f"select {prefix}job_recover()")
 
 
 def test_a_late_result_is_refused_and_the_handler_is_told(server_dsn: str, prefix: str) -> None:

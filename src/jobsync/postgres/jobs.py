@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from jobsync.core.queue.new_job import NewJob
 from jobsync.core.queue.stored import (
-    MAX_CRASHES,
     STATUSES,
     ActiveLease,
     AttemptError,
@@ -143,7 +142,7 @@ class Jobs:
         """Take back what lost its lease; the count."""
         total: int = 0
         while True:
-            rows = yield call("job_recover", self.prefix, MAX_CRASHES, types=("integer",))
+            rows = yield call("job_recover", self.prefix, types=())
             total += rows[0][0]
             if not rows[0][0]:
                 return total

@@ -84,8 +84,9 @@ class Leases:
         self, incarnation: int, node: str | None, lanes: str, want: int, *, suspects: bool, from_token: int
     ) -> Statement:
         """Take up to so many jobs that are taken one by one; each begins at once. A row each, `Taken`."""
-        types = ("text", "bigint", "text", "integer[]", "integer", "integer", "boolean", "integer")
-        terms = (self._worker, incarnation, node, lanes, want, self._lease_ms, suspects, from_token)
+        types = ("text", "bigint", "text", "integer[]", "integer", "integer", "boolean", "integer", "integer")
+        own = (self._lease_ms, suspects, from_token, self._max_crashes)
+        terms = (self._worker, incarnation, node, lanes, want, *own)
         return call("job_take_gated", self._prefix, *terms, types=types)
 
     def any_gated(self, lanes: str) -> Statement:
@@ -156,11 +157,11 @@ class Leases:
 
     def look(self, lanes: str) -> Statement:
         """Recover what was lost, promote what is due, tell what waits; one row, a `Look`."""
-        return statement("job_look", self._prefix, self._max_crashes, lanes)
+        return statement("job_look", self._prefix, lanes)
 
     def recover(self) -> Statement:
         """Take back what lost its lease; one row: how many jobs."""
-        return call("job_recover", self._prefix, self._max_crashes, types=("integer",))
+        return call("job_recover", self._prefix, types=())
 
     def lanes(self, queues: Sequence[str], kinds: Sequence[str] | None) -> Statement:
         """List the lanes of these queues and kinds: (lane, queue, kind, how many lanes there are at all)."""

@@ -12,9 +12,6 @@ ENDS: Final = ("done", "failed", "cancelled")
 RELEASES: Final = ("done", "failed", "retry", "pending")
 """What `release_lease` can make of a running job."""
 
-MAX_CRASHES: Final = 3
-"""How many lost leases make a job `failed`, where nothing else is said."""
-
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:

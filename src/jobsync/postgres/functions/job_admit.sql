@@ -9,6 +9,7 @@ declare
     _at_once integer;
     _per_key integer;
     _key text;
+    _is_head boolean;
 begin
     select * into gated from sync_job_gated g where g.id = _id for update skip locked;
     if not found then
@@ -24,18 +25,21 @@ begin
     if gated.crashes > 0 and not _suspects or _key is not null and not sync_job_has_room('key', _key, _per_key) then
         return;
     end if;
+    -- Who has the line's place has begun before, and goes first, whoever came to the gate with a smaller number meanwhile.
+    _is_head := gated.affinity is not null and exists (
+        select from sync_job_place p where p.scope = 'affinity' and p.name = gated.affinity and p.id = _id);
     if (gated.affinity is null or sync_job_enter_place('affinity', gated.affinity, 1, _id))
        and (_at_once is null or sync_job_enter_place('kind', _kind, _at_once, _id))
        and (_key is null or sync_job_enter_place('key', _key, _per_key, _id)) then
         -- Whose turn it is in a line was read before the line's place was had: look again, now that nobody else can move.
-        if gated.affinity is null
+        if gated.affinity is null or _is_head
            or not exists (select from sync_job_gated g where g.affinity = gated.affinity and g.id < _id) then
             delete from sync_job_gated g where g.id = _id;
             is_mine := true;
             return;
         end if;
     end if;
-    delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and gated.attempts > 0);
+    delete from sync_job_place p where p.id = _id and not (p.scope = 'affinity' and _is_head);
     if found then
         -- Somebody may have been refused the place that this one had for an instant.
         perform pg_notify('sync_job', '');

@@ -1,6 +1,7 @@
--- Jobs at the gate that might run, where their limits have room: the best of all, the best of each limited key, and of each
--- line (affinity) within these tokens the first; of each sort at most _most. It locks nothing and promises nothing;
--- sync_job_admit decides. What has crashed is looked for only if _suspects.
+-- Jobs at the gate that might run, where their limits have room: the best of those without a limit_key, the best of those with
+-- one, the best of each limited key, and of each line (affinity) within these tokens the one whose turn it is; of each sort at
+-- most _most, so that none hides another. It locks nothing and promises nothing; sync_job_admit decides. What has crashed is
+-- looked for only if _suspects.
 create or replace function sync_job_candidates(_lanes integer[], _tokens int4multirange, _most integer, _from integer,
                                                _suspects boolean)
 returns table (id bigint, priority integer, token integer)
@@ -9,9 +10,10 @@ language plpgsql stable as $$
 begin
     return query
     with recursive open as materialized (
-        select n.lane, n.kind, m.per_key
+        select n.lane, n.kind, m.at_once, m.per_key
         from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
         where n.lane = any (_lanes) and (m.at_once is null or sync_job_has_room('kind', n.kind, m.at_once))),
+    sort(crashed) as (select false union all select true where _suspects),
     -- Loose walks over an index: one step a key or line, however many jobs wait in it.
     key(lane, limit_key) as (
         select first.lane, first.limit_key
@@ -48,23 +50,35 @@ begin
             where w.affinity is not null and (w.token, w.affinity) > (line.token, line.affinity)
             order by w.token, w.affinity limit 1) next
         where next.token <@ _tokens)
-    (select g.id, g.priority, g.token
-     from open n
+    (select best.id, best.priority, best.token
+     from sort
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes = 0
-         order by w.priority desc, w.id limit _most) g
-     order by g.priority desc, g.id
-     limit _most)
+         select g.id, g.priority, g.token
+         from open n
+         cross join lateral (
+             select * from sync_job_gated w
+             where w.lane = n.lane and w.affinity is null and w.limit_key is null and (w.crashes > 0) = sort.crashed
+             order by w.priority desc, w.id limit least(_most, n.at_once)) g
+         order by g.priority desc, g.id
+         limit _most) best)
     union all
-    (select g.id, g.priority, g.token
-     from open n
+    -- The best of all keys, and only then the look for room: however many wait for a full key, it is asked for so often only.
+    (select best.id, best.priority, best.token
+     from sort
+     cross join (values (false), (true)) kinds(are_limited)
      cross join lateral (
-         select * from sync_job_gated w where w.lane = n.lane and w.affinity is null and w.crashes > 0
-         order by w.priority desc, w.id limit _most) g
-     where _suspects
-     order by g.priority desc, g.id
-     limit _most)
+         select g.id, g.priority, g.token, g.limit_key, n.kind, n.per_key
+         from open n
+         cross join lateral (
+             select * from sync_job_gated w
+             where w.lane = n.lane and w.affinity is null and w.limit_key is not null and (w.crashes > 0) = sort.crashed
+             order by w.priority desc, w.id limit _most) g
+         where (n.per_key is not null) = kinds.are_limited
+         order by g.priority desc, g.id
+         limit _most) best
+     where best.per_key is null or sync_job_has_room('key', sync_job_key_name(best.kind, best.limit_key), best.per_key))
     union all
+    -- What waits behind a full key that has very many.
     (select g.id, g.priority, g.token
      from key
      join open n on n.lane = key.lane
@@ -79,12 +93,14 @@ begin
     (select head.id, head.priority, head.token
      from line
      cross join lateral (
-         select * from sync_job_gated w where w.affinity = line.affinity order by w.id limit 1) head
+         -- Whose place the line's is, whatever stands before it by its number: it has begun. It may run, or be in back-off.
+         select * from sync_job_gated w
+         where w.affinity is not null
+           and w.id = coalesce((select p.id from sync_job_place p
+                                where p.scope = 'affinity' and p.name = line.affinity and p.number = 1),
+                               (select f.id from sync_job_gated f where f.affinity = line.affinity order by f.id limit 1))) head
      join open n on n.lane = head.lane
      where (head.crashes = 0 or _suspects)
-       -- One look by the primary key a line: as a join it might read every place for each.
-       and coalesce((select p.id from sync_job_place p
-                     where p.scope = 'affinity' and p.name = line.affinity and p.number = 1), head.id) = head.id
        and (n.per_key is null or head.limit_key is null
             or sync_job_has_room('key', sync_job_key_name(n.kind, head.limit_key), n.per_key))
      limit _most);

@@ -1,7 +1,8 @@
 -- Take back what lost its lease: the worker's node is fenced or gone, or the lease ran out. A crash is tried again at once,
--- until it is the last attempt or the _max_crashes-th crash; then the job is failed, with the evidence. The count of jobs;
--- a hundred leases at once at most, so it is called again until it gives 0.
-create or replace function sync_job_recover(_max_crashes integer, _now timestamptz default null) returns integer
+-- until it is the last attempt or as many crashes as the lease allows; then the job is failed, with the evidence. What was
+-- fetched ahead may not have begun: it is never failed by this, and from then on taken singly. The count of jobs; a hundred
+-- leases at once at most, so it is called again until it gives 0.
+create or replace function sync_job_recover(_now timestamptz default null) returns integer
 language plpgsql as $$
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
@@ -29,14 +30,15 @@ begin
         where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id);
         insert into sync_job_error (id, attempt, epoch, worker, at, crashed, error)
         select u.id, u.attempts, lost.epoch, lost.worker, _at, true,
-               format('%s (crash %s of at most %s, attempt %s)', _why, u.crashes + 1, _max_crashes, u.attempts)
+               format('%s (crash %s%s, attempt %s)', _why, u.crashes + 1, ' of at most ' || lost.max_crashes, u.attempts)
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         where u.id = any (_all);
         insert into sync_job_end (id, epoch, started_at, finished_at, attempts, crashes, status)
         select u.id, lost.epoch, lost.taken_at, _at, u.attempts, u.crashes + 1, 'failed'
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         join sync_job_body b on b.id = u.id
-        where u.id = any (_all) and (u.crashes + 1 >= _max_crashes or u.attempts >= b.max_attempts);
+        where lost.max_crashes is not null and u.id = any (_all)
+          and (u.crashes + 1 >= lost.max_crashes or u.attempts >= b.max_attempts);
         select array_agg(u.id), array_agg(u.attempts), array_agg(u.crashes + 1)
         into _again, _attempts, _crashes
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)

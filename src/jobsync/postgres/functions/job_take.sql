@@ -18,6 +18,7 @@ declare
     _all_ids bigint[] := '{}';
     _all_attempts smallint[] := '{}';
     _all_crashes smallint[] := '{}';
+    _stands boolean := false;
 begin
     if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
         return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
@@ -38,6 +39,12 @@ begin
     loop
         _share := least(_share, _want - cardinality(_all_ids));
         exit when _share <= 0;
+        if not _stands then
+            continue when not exists (select from sync_job_ready r where r.lane = _of);
+            -- Locked before anything is taken, and not for a look in vain, which so writes nothing.
+            _stands := sync_job_node_stands(_incarnation);
+            exit when not _stands;
+        end if;
         with taken as (
             delete from sync_job_ready r
             where r.ctid = any (array(

@@ -61,8 +61,10 @@ create table sync_job_gated (
     affinity  text collate "C",
     limit_key text collate "C"
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-create index sync_job_gated_next on sync_job_gated (lane, priority desc, id) where affinity is null and crashes = 0;
-create index sync_job_gated_suspect on sync_job_gated (lane, priority desc, id) where affinity is null and crashes > 0;
+create index sync_job_gated_next on sync_job_gated (lane, (crashes > 0), priority desc, id)
+    where affinity is null and limit_key is null;
+create index sync_job_gated_keyed on sync_job_gated (lane, (crashes > 0), priority desc, id)
+    where affinity is null and limit_key is not null;
 create index sync_job_gated_key on sync_job_gated (lane, limit_key, priority desc, id) where affinity is null and limit_key is not null;
 create index sync_job_gated_line on sync_job_gated (affinity, id) where affinity is not null;
 create index sync_job_gated_token on sync_job_gated (token, affinity) where affinity is not null;
@@ -82,6 +84,7 @@ create table sync_job_lease (
     incarnation  bigint not null,                        -- of the node whose death ends the lease at once
     taken_at     timestamptz not null default clock_timestamp(),
     locked_until timestamptz not null,
+    max_crashes  integer,                                -- that make a job failed; null: fetched ahead, and perhaps not begun
     ids          bigint[]   not null,                    -- three columns of one list; 0 where a job was given back
     attempts     smallint[] not null,                    -- this attempt included
     crashes      smallint[] not null,

@@ -96,13 +96,13 @@ class InlineRunner:
         lanes = self._lanes()
         listed = "{" + ",".join(map(str, lanes)) + "}"
         who = (self._terms.worker_id, self._node.incarnation)
-        at_gate = (None, listed, 1, LEASE_MS, ALSO_SUSPECTS, 0)
+        at_gate = (None, listed, 1, LEASE_MS, ALSO_SUSPECTS, 0, self._terms.max_crashes)
         plain_types = ("text", "bigint", "integer[]", "integer", "integer", "timestamptz")
-        gated_types = ("text", "bigint", "text", "integer[]", "integer", "integer", "boolean", "integer", "timestamptz")
+        gated_types = ("text", "bigint", "text", "integer[]", "integer", "integer", "boolean", "integer", "integer")
         _, plain, gated = self._run(
             call("job_promote", self._prefix, MOST_PROMOTED, now, types=("integer", "timestamptz")),
             call("job_take", self._prefix, *who, listed, 1, LEASE_MS, now, types=plain_types),
-            call("job_take_gated", self._prefix, *who, *at_gate, now, types=gated_types),
+            call("job_take_gated", self._prefix, *who, *at_gate, now, types=(*gated_types, "timestamptz")),
         )
         jobs = [self._job_of(row, lanes, is_plain=rows is plain) for rows in (plain, gated) for row in rows]
         if not jobs:
