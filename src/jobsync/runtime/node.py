@@ -67,7 +67,7 @@ class Node:
             Member(name, settings, takes_tokens=takes_tokens),
             protocol,
             session_conninfo(own.conninfo),
-            hooks=Hooks(self.callbacks.tell, self._drain, self._report, self._ended, self._job_hearers.tell),
+            hooks=Hooks(self._tell, self._drain, self._report, self._ended, self._job_hearers.tell),
             unavailable=own.unavailable,
         )
 
@@ -166,7 +166,8 @@ class Node:
         """Have a function called whenever jobs may have become free; before or after `join`.
 
         It is called on the engine's thread and must return at once. It is also called whenever `hears_jobs` turns true,
-        as after a break of the session, since something may have been missed. Behind a pooler it is never called.
+        as after a break of the session, since something may have been missed; and whenever tokens came to this node,
+        with whose lines it may go on. Behind a pooler it hears of nothing else.
         """
         self._job_hearers.add(heard)
         self.engine.post(lambda at: m.JobsWanted(at, bool(self._job_hearers)))
@@ -264,6 +265,11 @@ class Node:
                 latch.count_down()
 
         threading.Thread(target=work, name=f"jobsync-flush-{self.name}", daemon=True).start()
+
+    def _tell(self, change: m.Change) -> None:
+        self.callbacks.tell(change)
+        if change.added:
+            self._job_hearers.tell()  # `tokens` shows them already; the database has nothing more to notify.
 
     def _ended(self) -> None:
         for wake in self.on_end:
