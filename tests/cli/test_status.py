@@ -145,6 +145,6 @@ def test_status_shows_who_takes_no_tokens(
     finally:
         worker.leave()
     assert lines[0].startswith("healthy: 10,000 of 10,000 tokens held by 1 live node, 1 more takes none, plan ")
-    assert next(line for line in lines if line.startswith("w ")).split()[1:3] == ["leads", "none"]
+    assert next(line for line in lines if line.startswith("w ")).split()[1:3] == ["live", "none"]
     assert (found["live_nodes"], found["live_tokenless"]) == (1, 1)
     assert [node["takes_tokens"] for node in found["nodes"]] == [False, True]

@@ -89,7 +89,7 @@ def test_a_job_that_joins_workers_has_all_tokens_when_it_is_in(start: START, ser
     worker = start("w")
     with Job("a", coordination_config=settings(server_dsn, prefix)) as job:
         assert len(job.my_tokens) == TOKENS
-        assert job.status().leader == "w"
+        eventually(lambda: job.status().leader == "a")
     assert len(worker.tokens) == 0
 
 
