@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from jobsync import RunningJob
+from jobsync.postgres.statement import Statement
+from jobsync.postgres.worker_line import LineRefused
 from jobsync.runtime.waiting import begin
+from jobsync.runtime.worker.errand import Errand
 from tests.api.jobs import eventually, query
+from tests.servers import PrivateServer
 from tests.worker.support import await_status, hub_of, queue, worker
 
 
@@ -157,3 +162,40 @@ def test_a_hub_that_fails_leaves_its_jobs_to_others_at_once_and_says_so(
         assert query(server_dsn, f"select count(*) from {prefix}node where name = 'one' and state <> 'gone'")[0][0] == 0
         go.set()
         one.stop()
+
+
+def test_an_error_whose_text_the_database_cannot_hold_is_written_in_ascii(private_server: PrivateServer) -> None:
+    query(private_server.dsn, "create database narrow encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0")
+    dsn = make_conninfo(private_server.dsn, dbname="narrow")
+    made = worker(dsn, "narrow_", max_concurrent_jobs=2)
+
+    @made.handles("bad")
+    def bad(job: RunningJob) -> None:
+        raise ValueError("from here \u2192 to there")
+
+    made.handles("good")(lambda job: None)
+    with queue(dsn, "narrow_") as jobs, made:
+        numbers = [jobs.enqueue("bad", max_attempts=1), jobs.enqueue("good")]
+        assert "from here \\u2192 to there" in await_status(jobs, numbers[0], "failed").last_error
+        await_status(jobs, numbers[1], "done")
+
+
+def test_an_errand_that_is_refused_holds_up_none_behind_it(server_dsn: str, prefix: str) -> None:
+    """Whatever the reason of the refusal: it comes again in each round."""
+    made = worker(server_dsn, prefix)
+    made.handles("x")(lambda job: None)
+    answers = list[object]()
+
+    def was_refused(refusal: LineRefused) -> None:
+        raise refusal
+
+    with made:
+        pass
+    hub = hub_of(made)  # It has ended: its line is this thread's.
+    bad, good = (Errand(Statement(text), answers.append, was_refused) for text in ("select 1/0", "select 2"))
+    try:
+        with pytest.raises(LineRefused):
+            hub.run([bad, good])
+    finally:
+        hub.line.close()
+    assert answers == [[(2,)]]

@@ -201,10 +201,13 @@ class ProcessingWorker(PeriodicHandlers):
                 self._start(knowledge)
             finally:
                 self._is_starting = False
-            if self._stop_asked_sec is not None:
-                self._required_hub().stop(self._stop_asked_sec)
+            self._stop_if_asked()
         if self._handles_signals:
             STOP_SIGNALS.begin(self, self._ask_to_stop)
+
+    def _stop_if_asked(self) -> None:
+        if self._stop_asked_sec is not None:
+            self._required_hub().stop(self._stop_asked_sec)
 
     def _start(self, knowledge: Knowledge) -> None:
         node = self._joined_node()

@@ -263,11 +263,21 @@ class Hub:
             if len(errands) == 1:
                 errands[0].refused(refusal)
                 return
-            for errand in errands:
-                self.run([errand])
+            self._run_apart(errands)
             return
         for errand, rows in zip(errands, answers, strict=True):
             errand.answered(rows)
+
+    def _run_apart(self, errands: list[Errand]) -> None:
+        """Run each by itself, those behind one that is refused as well; raise the first refusal at the end."""
+        refusals = list[LineRefused]()
+        for errand in errands:
+            try:
+                self.run([errand])
+            except LineRefused as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
 
     def _settle_doubts(self, now_sec: float) -> None:
         """Give back what was perhaps given in an answer that never came."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from jobsync.core.queue.states import DONE, PENDING
 from jobsync.postgres.statement import Row
 from jobsync.postgres.worker_line import LineRefused
-from jobsync.runtime.worker.endings import ENDED_OTHERWISE, Ending, Endings
+from jobsync.runtime.worker.endings import ENDED_OTHERWISE, Ending, Endings, bounded
 from jobsync.runtime.worker.errand import Errand
 from jobsync.runtime.worker.running_job import RunningJob
 from jobsync.runtime.worker.slots import Slots
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobsync")
 
+UNWRITABLE: Final = "the text of its error was refused by the database"
 _RESULT_OF: Final = attrgetter("_result")
 
 
@@ -165,12 +167,23 @@ class Reports:
                 )
 
         def was_refused(refusal: LineRefused) -> None:
-            if not refusal.is_data or ending.outcome != DONE:
+            again = self._after_refusal(job, ending, refusal) if refusal.is_data else None
+            if again is None:
                 raise refusal
             self.ended.remove(entry)
-            self.ended.append((job, self._endings.failed(job, ValueError(f"its result was refused: {refusal}"))))
+            self.ended.append((job, again))
 
         return Errand(work, answered, was_refused)
+
+    def _after_refusal(self, job: RunningJob, ending: Ending, refusal: LineRefused) -> Ending | None:
+        """Say what to tell of an end whose texts the database does not take; None: there is nothing plainer."""
+        if ending.outcome == DONE:
+            return self._endings.failed(job, ValueError(f"its result was refused: {refusal}"))
+        if ending.error is None or ending.error == UNWRITABLE:
+            return None
+        # The database's encoding may not have all the characters; ASCII is in every one of them.
+        plain = ending.error.encode("ascii", "backslashreplace").decode("ascii")
+        return replace(ending, error=UNWRITABLE if plain == ending.error else bounded(plain))
 
     # --- giving up -------------------------------------------------------------------------------
 
