@@ -338,3 +338,43 @@ def test_nothing_is_left_behind(queue: JobQueue, server_dsn: str, prefix: str) -
     eventually(lambda: threading.active_count() <= before, "its threads have ended")
     with psycopg.connect(server_dsn) as conn:
         assert conn.execute(f"select count(*) from {prefix}job".encode()).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_would_end_a_process_fails_the_attempt_as_in_a_worker(
+    queue: JobQueue, error: BaseException, is_async: bool
+) -> None:
+    async def awaited(job: RunningJob) -> None:
+        raise error
+
+    def called(job: RunningJob) -> None:
+        raise error
+
+    number = queue.enqueue("k", max_attempts=1)
+    (ran,) = run_pending({"k": awaited if is_async else called}, queue)
+    assert (ran.status, type(ran.error)) == ("failed", type(error))
+    job = queue.get(number)
+    assert job is not None
+    assert (job.status, job.attempts) == ("failed", 1)
+
+
+def test_a_cancelled_test_gives_the_job_back(queue: JobQueue) -> None:
+    began = asyncio.Event()
+
+    async def hang(job: RunningJob) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def cancelled() -> None:
+        running = asyncio.create_task(run_pending_async({"k": hang}, queue))
+        await began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    number = queue.enqueue("k")
+    asyncio.run(cancelled())
+    job = queue.get(number)
+    assert job is not None
+    assert (job.status, job.attempts) == ("pending", 0)

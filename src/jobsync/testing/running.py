@@ -48,7 +48,7 @@ class Ran:
     attempts: int
     status: str | None
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def run_pending(handlers: Handlers, queue: JobQueue, *, clock: TestClock | None = None) -> list[Ran]:
@@ -101,7 +101,7 @@ class _Attempt:
 
     job: RunningJob
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class _Bench:
@@ -146,9 +146,12 @@ class _Bench:
         before = RUNNING.set(cast("RunningAttempt", job))
         try:
             yield attempt
-        except Exception as error:  # noqa: BLE001 - as a worker: whatever a handler raises is its attempt's end
+        except (Exception, SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                self._runner.give_back(job)
+                raise
             attempt.error = error
-        except BaseException:
+        except BaseException:  # Not the handler's: somebody ends the test, or pytest does.
             self._runner.give_back(job)
             raise
         finally:
@@ -157,7 +160,9 @@ class _Bench:
     def _end(self, attempt: _Attempt) -> Ran:
         job, error = attempt.job, attempt.error
         ending = (
-            self._runner.after_return(job, attempt.result) if error is None else self._runner.after_error(job, error)
+            self._runner.after_return(job, attempt.result)
+            if error is None
+            else self._runner.after_error(job, cast("Exception", error))
         )
         taken = self._runner.end(job, ending, self._now())
         return Ran(
@@ -169,6 +174,15 @@ class _Bench:
             result=attempt.result,
             error=error,
         )
+
+
+def _is_being_cancelled() -> bool:
+    """Whether the task that runs this is asked to end, rather than that a handler raised by itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def _run_to_end(work: Coroutine[Any, Any, Any]) -> Any:
