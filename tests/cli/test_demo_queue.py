@@ -35,6 +35,7 @@ def test_the_demo_holds_and_leaves_nothing_behind(server_dsn: str) -> None:
     assert not [name for name in traces(server_dsn) if name.startswith(verdict["prefix"])]
 
 
+@pytest.mark.slow
 def test_output_that_is_no_terminal_is_plain_lines_and_sigterm_cleans_up(server_dsn: str) -> None:
     with start("demo-queue", "--dsn", server_dsn, *SHORT) as demo:
         assert demo.stdout is not None

@@ -19,9 +19,13 @@ from tests.core.world_database import Rules
 from tests.core.world_faults import run_storm
 
 BATCHES, SEEDS_A_BATCH = 10, 40
+QUICK_BATCHES = 5
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize(
+    "batch",
+    [pytest.param(n, marks=[pytest.mark.slow] if n >= QUICK_BATCHES else []) for n in range(BATCHES)],
+)
 def test_no_invariant_breaks_and_all_comes_to_rest(batch: int) -> None:
     for seed in range(batch * SEEDS_A_BATCH, (batch + 1) * SEEDS_A_BATCH):
         try:

@@ -53,6 +53,7 @@ def test_the_verdict_convicts_a_play_in_which_nothing_moved() -> None:
     assert holds([Quote(row.symbol, row.seq, "a") for row in GOOD])[2] is False
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_the_verdict_convicts_a_worker_that_resumes_one_quote_early(server_dsn: str, tmp_path: Path) -> None:
     text = example.WORKER.read_text()
