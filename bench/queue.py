@@ -17,6 +17,7 @@ from bench.queue_crew import Crew, boot_sec
 from jobsync import NewJob
 
 MILLION = 1_000_000
+CHECKPOINT = "select redo_lsn::text from pg_control_checkpoint()"
 
 
 def _drained(context: Context, workers: int, count: int) -> float:
@@ -176,17 +177,16 @@ def half_way(context: Context) -> list[Figure]:
 def wal(context: Context) -> list[Figure]:
     """Count the WAL from take to done, history kept."""
     count, repeats = context.repeats(100_000, 20_000), context.repeats(3, 1)
-    sizes = []
-    for _ in range(repeats):
+    sizes: list[float] = []
+    while len(sizes) < repeats:
         with Crew(context) as crew:
             crew.queue.enqueue_many(("noop", {"n": number}) for number in range(count))
-            crew.conn.execute("checkpoint")
-            # A page's first change after a checkpoint writes the whole page: the checkpoint's doing, not the job's.
-            crew.conn.execute(f"vacuum {crew.prefix}job_ready".encode())
-            before = crew.ask("select pg_current_wal_lsn() - '0/0'")
+            before, checkpoint = crew.ask("select pg_current_wal_lsn() - '0/0'"), crew.ask(CHECKPOINT)
             crew.start(1)
             crew.until(crew.is_empty)
-            sizes.append(float(crew.ask("select pg_current_wal_lsn() - '0/0'") - before) / count)
+            # A page's first change after a checkpoint writes the whole page: the checkpoint's doing, not the job's.
+            if crew.ask(CHECKPOINT) == checkpoint:
+                sizes.append(float(crew.ask("select pg_current_wal_lsn() - '0/0'") - before) / count)
     return [
         Figure("WAL a job, from take to done", "450 B", spread(sizes, "B", digits=0), repeats, median(sizes) <= 450,
                command_for("wal"))
