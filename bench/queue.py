@@ -180,8 +180,10 @@ def wal(context: Context) -> list[Figure]:
     sizes: list[float] = []
     while len(sizes) < repeats:
         with Crew(context) as crew:
+            crew.conn.execute("checkpoint")
+            checkpoint = crew.ask(CHECKPOINT)
             crew.queue.enqueue_many(("noop", {"n": number}) for number in range(count))
-            before, checkpoint = crew.ask("select pg_current_wal_lsn() - '0/0'"), crew.ask(CHECKPOINT)
+            before = crew.ask("select pg_current_wal_lsn() - '0/0'")
             crew.start(1)
             crew.until(crew.is_empty)
             # A page's first change after a checkpoint writes the whole page: the checkpoint's doing, not the job's.
