@@ -71,6 +71,7 @@ def test_an_interrupted_demo_stops_its_workers_and_drops_its_tables(server_dsn: 
     assert not [name for name in traces(server_dsn) if name.startswith(found[1])]
 
 
+@pytest.mark.slow
 def test_output_that_is_no_terminal_is_plain_lines(server_dsn: str) -> None:
     with start("demo", "--dsn", server_dsn, *SHORT) as demo:
         assert demo.stdout is not None

@@ -17,6 +17,7 @@ def holds(rows: list[Row], left: int = 1, incomplete: int = 0) -> list[bool]:
     return [check.holds for check in judge(SOURCE, rows, left, incomplete)]
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_the_example_holds(server_dsn: str) -> None:
     status, out = play("daily_etl", server_dsn)

@@ -20,6 +20,7 @@ def holds(rows: list[Row]) -> list[bool]:
     return [check.holds for check in judge(PHASES, sorted(rows, key=lambda row: row.id))]
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_the_example_holds(server_dsn: str) -> None:
     status, out = play("gpu_pool", server_dsn)

@@ -17,6 +17,7 @@ def holds(quotes: list[Quote], positions: "dict[str, tuple[int, int, int]] | Non
     return [check.holds for check in judge(SENT, quotes, SENT if positions is None else positions)]
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_the_example_holds(server_dsn: str) -> None:
     status, out = play("websocket_quotes", server_dsn)

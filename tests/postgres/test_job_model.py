@@ -343,11 +343,25 @@ def machine(server_dsn: str, prefix: str) -> type[QueueMachine]:
     return QueueMachine
 
 
-def test_the_queue_does_what_a_dumb_one_does(machine: type[QueueMachine]) -> None:
-    checks = list(HealthCheck)
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+def live_through(machine: type[QueueMachine], *, examples: int, derandomize: bool) -> None:
+    given = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=derandomize,
+        database=None,
     )
+    run_state_machine_as_test(machine, settings=given)
+
+
+def test_the_queue_does_what_a_dumb_one_does(machine: type[QueueMachine]) -> None:
+    live_through(machine, examples=15, derandomize=True)
+
+
+@pytest.mark.slow
+def test_the_queue_does_what_a_dumb_one_does_in_stories_never_told(machine: type[QueueMachine]) -> None:
+    live_through(machine, examples=200, derandomize=False)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
