@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import psycopg
+import pytest
 from rich.console import Console
 
 from jobsync import CoordinationConfig
