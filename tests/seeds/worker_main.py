@@ -55,8 +55,8 @@ def callbacks(node_name: str) -> None:
     ):
         while not opened:
             time.sleep(0.01)
-        say("working")
         try:
+            say("working")
             while True:
                 time.sleep(1)
         finally:
@@ -67,8 +67,8 @@ def nested(node_name: str) -> None:
     with Job(node_name, "production", config) as job:
         outer = job
         with Job(node_name=node_name, config=config) as job:  # noqa: PLW2901 - as printed
-            say("working")
             try:
+                say("working")
                 while outer.am_i_healthy() and job.am_i_healthy():
                     time.sleep(1)
             finally:
