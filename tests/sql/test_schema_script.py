@@ -37,6 +37,7 @@ def worker_dsn(server_dsn: str, prefix: str) -> Iterator[str]:
     dsn = schema_dsn(server_dsn, prefix)
     role, schema = f"{prefix}worker", f"{prefix}app"
     with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("set check_function_bodies = on")  # Most tests of the run do without.
         conn.execute(SCRIPT.encode())
         conn.execute(sql.SQL("create role {} login password 'p'").format(sql.Identifier(role)))
         for grant in GRANTS:
