@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Hundreds of the tests' processes would compile what they import, each for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo demo-queue example test test-slow lint fix bench clean
 
 help:            ## this list
