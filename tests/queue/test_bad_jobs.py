@@ -6,9 +6,9 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,12 +19,19 @@ from tests.conftest import drop_all
 
 
 @pytest.fixture(scope="module")
-def shared(server_dsn: str) -> Iterator[JobQueue]:
-    """Give one queue for all tests here: what is refused leaves nothing for the next."""
+def shared_place(server_dsn: str) -> Iterator[tuple[str, str]]:
+    """Give a server and a prefix for all tests here."""
     prefix = f"t_{secrets.token_hex(4)}_"
-    with JobQueue(CoordinationConfig(dsn=server_dsn, appname=prefix)) as queue:
-        yield queue
+    yield server_dsn, prefix
     drop_all(server_dsn, prefix)
+
+
+@pytest.fixture(scope="module")
+def shared(shared_place: tuple[str, str]) -> Iterator[JobQueue]:
+    """Give one queue for all tests here: what is refused leaves nothing for the next."""
+    dsn, prefix = shared_place
+    with JobQueue(CoordinationConfig(dsn=dsn, appname=prefix)) as queue:
+        yield queue
 
 
 @pytest.fixture
@@ -38,12 +45,10 @@ def total(queue: JobQueue) -> int:
 
 
 def exact(payload: object) -> object:
-    """Write floats as what they are in JSON: jsonb keeps numbers exactly, and gives large ones back as int."""
+    """Make what tells 1 from 1.0 and from True, which Python holds for equal; the sign of -0.0 alone is not kept."""
     match payload:
-        case bool():
-            return payload
-        case float() | int():
-            return Decimal(repr(payload))
+        case bool() | float() | int():
+            return type(payload).__name__, payload
         case list() | tuple():
             return [exact(each) for each in payload]
         case dict():
@@ -122,6 +127,12 @@ STORED: list[tuple[object, object]] = [
     (OrderedDict(b=1, a=2), {"a": 2, "b": 1}),
     (10**400, 10**400),
     (-0.5e-300, -0.5e-300),
+    (1e16, 1e16),
+    (
+        [1e22, 1e23, 10**22, -1.5e300, 5e-324, {"1e+22": '"1e+22'}],
+        [1e22, 1e23, 10**22, -1.5e300, 5e-324, {"1e+22": '"1e+22'}],
+    ),
+    (-0.0, 0.0),
     (1.7976931348623157e308, 1.7976931348623157e308),
     ([True, False], [True, False]),
     ("x" * (MAX_PAYLOAD_BYTES - 2), "x" * (MAX_PAYLOAD_BYTES - 2)),
@@ -149,9 +160,39 @@ def test_nesting_is_stored_or_refused_and_never_half(queue: JobQueue) -> None:
         assert job is not None
 
 
+def test_what_floats_take_when_they_are_written_out_counts(queue: JobQueue) -> None:
+    many = [1e300] * (MAX_PAYLOAD_BYTES // 303 + 1)
+    with pytest.raises(InvalidArgument, match="takes 1,0"):
+        queue.enqueue("k", many)
+    with pytest.raises(InvalidArgument, match=r"^jobs\[0\].*takes 1,0"):
+        queue.enqueue_many([("k", many)])
+
+
+UNREADABLE = {"a long number": "1" + "0" * 5000, "deep nesting": "[" * 5000 + "]" * 5000}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_was_written_in_sql_and_no_python_can_read_hides_nothing(
+    shared_place: tuple[str, str], queue: JobQueue, what: str
+) -> None:
+    text = UNREADABLE[what]
+    dsn, prefix = shared_place
+    number, other = queue.enqueue("k", job_id=what), queue.enqueue("k", 1)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        update = f"update {prefix}job_body set payload = %s::jsonb where id = %s"
+        conn.execute(update.encode(), (text, number))
+        [(stored,)] = conn.execute("select %s::jsonb::text", (text,)).fetchall()
+    by_number = {job.id: job.payload for job in queue.list_jobs(status="pending")}
+    assert by_number[number] == stored
+    assert by_number[other] == 1
+    for job in (queue.get(number), queue.get_by_job_id(what)):
+        assert job is not None
+        assert job.payload == stored
+
+
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.floats(1e15, 1.8e308) | TEXTS | st.just("1e+22"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=10,
 )

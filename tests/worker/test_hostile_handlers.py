@@ -199,3 +199,16 @@ def test_an_errand_that_is_refused_holds_up_none_behind_it(server_dsn: str, pref
     finally:
         hub.line.close()
     assert answers == [[(2,)]]
+
+
+def test_a_payload_that_no_python_can_read_fails_its_own_job_and_says_so(server_dsn: str, prefix: str) -> None:
+    made = worker(server_dsn, prefix)
+    made.handles("x")(lambda job: job.payload)
+    with queue(server_dsn, prefix) as jobs:
+        ill, well = jobs.enqueue("x", 0, max_attempts=1), jobs.enqueue("x", 1e22)
+        text = "1" + "0" * 5000
+        query(server_dsn, f"update {prefix}job_body set payload = %s::jsonb where id = %s", text, ill)
+        with made:
+            assert "cannot be read by Python" in await_status(jobs, ill, "failed").last_error
+            done = await_status(jobs, well, "done")
+            assert (done.payload, type(done.result), done.result) == (1e22, float, 1e22)

@@ -73,17 +73,17 @@ class Jobs:
     def get(self, id: int) -> Talk[StoredJob | None]:  # noqa: A002 - the column's name
         """Read one job."""
         rows = yield statement("get_job", self.prefix, id)
-        return StoredJob(*rows[0]) if rows else None
+        return StoredJob.of(rows[0]) if rows else None
 
     def get_by_job_id(self, job_id: str) -> Talk[StoredJob | None]:
         """Read one job by the caller's own key."""
         rows = yield statement("get_job_by_job_id", self.prefix, job_id)
-        return StoredJob(*rows[0]) if rows else None
+        return StoredJob.of(rows[0]) if rows else None
 
     def list_jobs(self, which: JobFilter, before_id: int | None, limit: int) -> Talk[list[StoredJob]]:
         """Read jobs, newest first."""
         rows = yield statement("list_jobs", self.prefix, which.status, which.kind, which.queue, before_id, limit)
-        return [StoredJob(*row) for row in rows]
+        return [StoredJob.of(row) for row in rows]
 
     def counts(self, queue: str | None) -> Talk[dict[str, int]]:
         """Count the jobs of each status."""

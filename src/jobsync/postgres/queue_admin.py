@@ -53,7 +53,7 @@ class QueueAdminTalks:
 
     def schedules(self) -> Talk[list[Schedule]]:
         """Ask for all periodic jobs."""
-        return [Schedule(*row) for row in (yield statement("list_schedules", self._prefix))]
+        return [Schedule.of(row) for row in (yield statement("list_schedules", self._prefix))]
 
     def prune(self, days: float) -> Talk[int]:
         """Delete the jobs that ended longer ago, a bounded number at a time; give how many."""

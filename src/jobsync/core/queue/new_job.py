@@ -6,7 +6,7 @@ half checked.
 
 Authoritative: `MAX_PAYLOAD_BYTES` and the bounds below. Payloads are what JSON can carry, strictly: keys are texts,
 numbers are finite, texts hold neither NUL nor half a surrogate pair (PostgreSQL stores neither). A tuple is stored as
-a list.
+a list. Every number comes back equal and of its type; only the sign of -0.0 is lost, since jsonb has no such zero.
 """
 
 import json
@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final, cast
 
 from jobsync.core.errors import InvalidArgument
@@ -26,6 +27,7 @@ MOST_DELAY: Final = timedelta(days=36_525)
 DEFAULT_QUEUE: Final = "default"
 
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_TEXT_OR_LARGE_FLOAT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d(?:\.\d+)?e\+\d+')
 _NO_SORT_SKIP_NAN: Final = (False, False, False)  # Keys in their order, none skipped, every number finite.
 _LEAVES: Final = frozenset((str, int, float, bool, type(None)))
 
@@ -144,15 +146,16 @@ def payload_encoder() -> Encoder:
 def payload_text(payload: object, encode: Encoder | None = None) -> str:
     """Write a payload as JSON, in ASCII; raise InvalidArgument, saying why, for what cannot be stored."""
     try:
-        text = "".join((encode or payload_encoder())(payload, 0))
+        written = "".join((encode or payload_encoder())(payload, 0))
         if type(payload) not in _LEAVES:
             _check_keys(payload)
     except RecursionError:
         raise InvalidArgument("the payload is nested too deeply for JSON") from None
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"the payload cannot be stored as JSON: {error}") from None
+    text = _with_floats_in_full(written)
     if "\\u0000" in text or "\\ud" in text or len(text) > MAX_PAYLOAD_BYTES:
-        _check_text(payload, text)
+        _check_text(payload, text, more_bytes=len(text) - len(written))
     return text
 
 
@@ -166,9 +169,21 @@ def payload_texts(payloads: Sequence[object], encode: Encoder) -> list[str]:
         if type(payload) not in _LEAVES:
             _check_keys(payload)
     whole = "".join(texts)
+    if "e+" in whole:
+        texts = list(map(_with_floats_in_full, texts))
     if "\\u0000" in whole or "\\ud" in whole or max(map(len, texts)) > MAX_PAYLOAD_BYTES:
         raise ValueError("one by one")
     return texts
+
+
+def _with_floats_in_full(text: str) -> str:
+    """Write 1e+22 as 22 zeros and `.0`: jsonb forgets an exponent, and what has no point comes back as an int."""
+    return _TEXT_OR_LARGE_FLOAT.sub(_in_full, text) if "e+" in text else text
+
+
+def _in_full(found: re.Match[str]) -> str:
+    written = found[0]
+    return written if written.startswith('"') else format(Decimal(written), "f") + ".0"
 
 
 def _check_keys(value: object) -> None:
@@ -186,11 +201,11 @@ def _check_keys(value: object) -> None:
                 _check_keys(each)
 
 
-def _check_text(payload: object, text: str) -> None:
+def _check_text(payload: object, text: str, *, more_bytes: int) -> None:
     if _ESCAPED_NUL.search(text):
         raise InvalidArgument("the payload holds a NUL character (\\u0000), which PostgreSQL cannot store")
     try:
-        size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+        size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()) + more_bytes
     except UnicodeEncodeError:
         raise InvalidArgument("the payload holds half a surrogate pair, which PostgreSQL cannot store") from None
     if size > MAX_PAYLOAD_BYTES:

@@ -1,6 +1,7 @@
 """What a queue is steered by: pauses, limits, schedules. The values that are shown, and what is refused at the call."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.new_job import NewJob, checked_text, checked_whole, payload_text
 from jobsync.core.queue.periodic import Cron
+from jobsync.core.queue.stored import read_json
 
 MOST_AT_ONCE = 10_000
 MOST_DAYS = 36_500.0
@@ -48,6 +50,13 @@ class Schedule:
     priority: int
     last_due: datetime
     last_id: int | None
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Schedule":
+        """Make one of a row of the statement, in which the payload is a text."""
+        values = [*row]
+        values[5] = read_json(row[5])
+        return cls(*values)
 
 
 @dataclass(frozen=True, slots=True)

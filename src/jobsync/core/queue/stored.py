@@ -1,5 +1,7 @@
 """Jobs as they stand in the database, for people and programs to look at."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,10 +15,25 @@ RELEASES: Final = ("done", "failed", "retry", "pending")
 """What `release_lease` can make of a running job."""
 
 
+def read_json(text: str | None) -> Any:
+    """Read JSON as it is stored; what Python cannot carry is given as its text, so that it hides nothing else.
+
+    That is a number of more than 4,300 digits, or lists in lists in their thousands: `enqueue` refuses them, but
+    somebody may have written them in SQL.
+    """
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class StoredJob:
     """One job as it was read: the row of the view `{appname}job`.
 
+    A `payload` or `result` written in SQL that Python cannot carry (1e5000) is given as its JSON text.
     `attempts` counts those begun, `crashes` those among them whose lease was lost. `attempt` is the number by which
     the running attempt, or the one that ended the job, is told from every other. `locked_by` and `locked_until` say
     who works on it, and until when that is certain. `updated_at` is the latest instant that the tables know of.
@@ -45,6 +62,13 @@ class StoredJob:
     finished_at: datetime | None
     attempt: int | None
     limit_key: str | None
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "StoredJob":
+        """Make one of a row of the statements, in which payload and result are texts."""
+        values = [*row]
+        values[4], values[16] = read_json(row[4]), read_json(row[16])
+        return cls(*values)
 
 
 @dataclass(frozen=True, slots=True)

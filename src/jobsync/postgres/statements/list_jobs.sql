@@ -37,8 +37,8 @@ chosen as (
      where $1::text in ('failed', 'cancelled') and e.status <> 'done' and e.status = $1::text
        and b.lane in (select lane from lanes) and ($4::bigint is null or e.id < $4::bigint)
      order by e.id desc limit $5::integer))
-select j.id, j.job_id, j.queue, j.kind, j.payload, j.status, j.priority, j.progress, j.progress_message, j.attempts, j.crashes,
-       j.max_attempts, j.locked_by, j.locked_until, j.run_at, j.last_error, j.result, j.affinity, j.created_at, j.updated_at,
+select j.id, j.job_id, j.queue, j.kind, j.payload::text, j.status, j.priority, j.progress, j.progress_message, j.attempts, j.crashes,
+       j.max_attempts, j.locked_by, j.locked_until, j.run_at, j.last_error, j.result::text, j.affinity, j.created_at, j.updated_at,
        j.finished_at, j.attempt, j.limit_key
 from (select c.id from chosen c order by c.id desc limit $5::integer) c
 -- The offset keeps the view from being read as a whole.

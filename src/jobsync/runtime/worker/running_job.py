@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from jobsync.core.errors import LeaseLost
+from jobsync.core.errors import JobsyncError, LeaseLost
 from jobsync.core.holding import Fence
 from jobsync.postgres.leases import Attempt, Taken, created_at
 from jobsync.runtime.worker.kinds import Lane
@@ -85,9 +85,19 @@ class RunningJob:
 
     @property
     def payload(self) -> Any:
-        """What was enqueued, read from JSON at the first use."""
+        """What was enqueued, read from JSON at the first use.
+
+        Raises JobsyncError, which fails the attempt like any other error, where somebody wrote what Python cannot carry
+        in SQL.
+        """
         if self._payload is _UNREAD:
-            self._payload = json.loads(self._row[9])
+            try:
+                self._payload = json.loads(self._row[9])
+            except (ValueError, RecursionError) as error:
+                raise JobsyncError(
+                    f"the payload of {self} cannot be read by Python ({error}): enqueue did not store it; "
+                    "correct it in the table of bodies, or cancel the job"
+                ) from None
         return self._payload
 
     @property
