@@ -1,5 +1,6 @@
 """A job_id names one job: the table of the reference, walked state by state, and under races."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -8,7 +9,7 @@ from threading import Barrier
 import psycopg
 import pytest
 
-from jobsync import CoordinationConfig, JobQueue, NewJob
+from jobsync import AsyncJobQueue, CoordinationConfig, JobQueue, JobsyncError, NewJob
 from tests.docs.pages import cells, marked
 from tests.queue.hands import WORKER, Hands
 
@@ -117,3 +118,69 @@ def test_twice_in_two_parts_of_one_batch_is_one_job(queue: JobQueue) -> None:
     ids = queue.enqueue_many(jobs)
     assert ids[:1_500] == ids[1_500:]
     assert queue.counts()["pending"] == 1_500
+
+
+class Ring:
+    """Jobs of the same two thousand keys; on the first way each waits half-way until the other has stored its half."""
+
+    def __init__(self, halves: tuple[int, int], half_way: Barrier) -> None:
+        self.halves, self.half_way, self.ways = halves, half_way, 0
+
+    def __iter__(self) -> Iterator[NewJob]:
+        self.ways += 1
+        return self._way(is_first=self.ways == 1)
+
+    def _way(self, *, is_first: bool) -> Iterator[NewJob]:
+        for half in self.halves:
+            if is_first and half == self.halves[1]:
+                self.half_way.wait(30)
+            yield from (NewJob("k", half, job_id=f"key-{half}-{number}") for number in range(1_000))
+
+
+@pytest.mark.parametrize("kind", [JobQueue, AsyncJobQueue])
+def test_two_that_meet_in_a_deadlock_both_get_their_jobs(
+    server_dsn: str, prefix: str, queue: JobQueue, kind: type[JobQueue | AsyncJobQueue]
+) -> None:
+    queue.enqueue("k")
+    half_way = Barrier(2)
+    config = CoordinationConfig(dsn=server_dsn, appname=prefix)
+
+    def put(halves: tuple[int, int]) -> list[int]:
+        jobs = Ring(halves, half_way)
+        if kind is JobQueue:
+            return queue.enqueue_many(jobs)
+
+        async def put_there() -> list[int]:
+            async with AsyncJobQueue(config) as there:
+                return await there.enqueue_many(jobs)
+
+        return asyncio.run(put_there())
+
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(put, [(0, 1), (1, 0)])
+    assert one == other[1_000:] + other[:1_000]
+    assert queue.counts()["pending"] == 2_001
+
+
+@pytest.mark.parametrize("who", ["an iterator", "a transaction of one's own"])
+def test_what_cannot_be_begun_anew_is_told_of_the_deadlock(server_dsn: str, queue: JobQueue, who: str) -> None:
+    queue.enqueue("k")
+    half_way = Barrier(2)
+
+    def put(halves: tuple[int, int]) -> Exception | None:
+        jobs = Ring(halves, half_way)
+        try:
+            if who == "an iterator":
+                queue.enqueue_many(iter(jobs))
+            else:
+                with psycopg.connect(server_dsn) as conn:
+                    queue.enqueue_many(jobs, connection=conn)
+        except (JobsyncError, psycopg.Error) as error:
+            return error
+        assert jobs.ways == 1
+        return None
+
+    with ThreadPoolExecutor(2) as threads:
+        [error] = [error for error in threads.map(put, [(0, 1), (1, 0)]) if error is not None]
+    assert isinstance(error if who != "an iterator" else error.__cause__, psycopg.errors.DeadlockDetected)
+    assert queue.counts()["pending"] == 2_001

@@ -12,12 +12,13 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from jobsync.api.async_threads import Threads, outcome_of
-from jobsync.core.errors import NotRunning
+from jobsync.core.errors import JobsyncError, NotRunning
 from jobsync.core.settings import Settings
 from jobsync.postgres.borrowed import can_copy, checked_async_connection, on_borrowed_async
 from jobsync.postgres.job_batches import JobBatches, Reader
 from jobsync.postgres.jobs import Jobs
-from jobsync.postgres.queue_pool import AsyncQueuePool
+from jobsync.postgres.pool import DEADLOCK_TRIES
+from jobsync.postgres.queue_pool import AsyncQueuePool, was_undone
 from jobsync.postgres.talk import Talk
 from jobsync.postgres.uncancelled import uncancelled
 from jobsync.runtime.queue_desk import OpenQueue
@@ -53,10 +54,20 @@ class AsyncQueueDesk:
     async def enqueue_many(self, reader: Reader, connection: Any) -> list[int]:
         """Store jobs, all or none."""
         if connection is None:
-            return await (await self._opened()).do_as_one(self.batches.enqueue(reader))
+            return await self._store(reader)
         copies = can_copy(checked_async_connection(connection))
         talk = self.batches.enqueue(reader) if copies else self.batches.enqueue_without_copy(reader)
         return await self._on(connection, talk)
+
+    async def _store(self, reader: Reader) -> list[int]:
+        """Store jobs in a transaction of their own; again where it met another that wants the same keys."""
+        for left in range(DEADLOCK_TRIES - 1, -1, -1):
+            try:
+                return await (await self._opened()).do_as_one(self.batches.enqueue(reader))
+            except JobsyncError as error:
+                if not (left and was_undone(error) and reader.again()):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def _on(self, connection: Any, talk: Talk[R]) -> R:
         checked_async_connection(connection)

@@ -91,6 +91,10 @@ class JobQueue(QueueAdmin):
 
         An iterator is read as it is stored, within one transaction; only the ids are kept. A job that is refused is
         named by its position, as `jobs[3]`. `connection` is as for `enqueue`.
+
+        Two callers that store the same `job_id`s in different orders, a thousand jobs apart, may meet in a deadlock,
+        and the database undoes one of them: it is begun anew by itself. Not so where its jobs come from an iterator,
+        which can be read once, or on a connection of your own, whose transaction is yours to repeat.
         """
         return self._desk.enqueue_many(Reader(jobs), connection)
 

@@ -65,13 +65,25 @@ class Reader:
             raise InvalidArgument(
                 f"jobs is a {type(jobs).__name__}: give NewJobs or pairs (kind, payload), in a list or so"
             )
-        self._source = iter(jobs)
-        self._encode: Encoder = payload_encoder()
+        self._jobs: NewJobs = jobs
         self._names: dict[str, Lane] = {}
-        self._read = 0
+        self._begin()
         self.expected = length_hint(jobs, MOST_IN_A_COPY)
         self.next: Batch | None = None
         self.advance()
+
+    def _begin(self) -> None:
+        self._source: Iterator[NewJob | tuple[str, object]] = iter(self._jobs)
+        self._encode: Encoder = payload_encoder()
+        self._read = 0
+
+    def again(self) -> bool:
+        """Begin anew, for a transaction that was undone; False where the jobs can be read only once."""
+        if isinstance(self._jobs, Iterator):
+            return False
+        self._begin()
+        self.advance()
+        return True
 
     def advance(self) -> None:
         """Make `next` the batch after it; None after the last."""

@@ -29,6 +29,11 @@ BACKEND = Statement("select pg_backend_pid()")
 TRY_AGAIN = {"40P01", "40001"}  # Met another in a deadlock, or in a serializable transaction, which undid it.
 
 
+def was_undone(error: JobsyncError) -> bool:
+    """Tell whether a transaction was undone only since it met another, so that the same again may go well."""
+    return getattr(error.__cause__, "sqlstate", None) in TRY_AGAIN
+
+
 class QueuePool:
     """The synchronous side; safe for many threads."""
 
@@ -77,7 +82,7 @@ class QueuePool:
                 kept = kept or Kept(self._pool)
                 return kept.say(work)
         except JobsyncError as error:
-            if getattr(error.__cause__, "sqlstate", None) not in TRY_AGAIN:
+            if not was_undone(error):
                 raise
         finally:
             if kept is not None and (self._is_closed or not kept.is_idle):

@@ -9,12 +9,13 @@ import os
 import threading
 from typing import Any, TypeVar
 
-from jobsync.core.errors import NotRunning
+from jobsync.core.errors import JobsyncError, NotRunning
 from jobsync.core.settings import Settings
 from jobsync.postgres.borrowed import can_copy, checked_connection, on_borrowed
 from jobsync.postgres.job_batches import JobBatches, Reader
 from jobsync.postgres.jobs import Jobs
-from jobsync.postgres.queue_pool import QueuePool
+from jobsync.postgres.pool import DEADLOCK_TRIES
+from jobsync.postgres.queue_pool import QueuePool, was_undone
 from jobsync.postgres.reception import Place, receive
 from jobsync.postgres.talk import Talk
 from jobsync.runtime.place import Doorway
@@ -65,11 +66,21 @@ class QueueDesk:
     def enqueue_many(self, reader: Reader, connection: Any) -> list[int]:
         """Store jobs, all or none."""
         if connection is None:
-            return self._opened().do_as_one(self.batches.enqueue(reader))
+            return self._store(reader)
         copies = can_copy(checked_connection(connection))
         return self._on(
             connection, self.batches.enqueue(reader) if copies else self.batches.enqueue_without_copy(reader)
         )
+
+    def _store(self, reader: Reader) -> list[int]:
+        """Store jobs in a transaction of their own; again where it met another that wants the same keys."""
+        for left in range(DEADLOCK_TRIES - 1, -1, -1):
+            try:
+                return self._opened().do_as_one(self.batches.enqueue(reader))
+            except JobsyncError as error:
+                if not (left and was_undone(error) and reader.again()):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _on(self, connection: Any, talk: Talk[R]) -> R:
         checked_connection(connection)
