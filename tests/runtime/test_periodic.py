@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from jobsync.core.errors import JobsyncError
 from jobsync.postgres.statement import Row, Statement, run
 from jobsync.postgres.worker_line import WorkerLine
 from jobsync.runtime import periodic
+from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.periodic import AFTER_THE_MINUTE_SEC, TURN_SEC, Periodic
 from tests.postgres.conftest import fleet
 from tests.postgres.support import Fleet
@@ -171,7 +173,7 @@ def test_one_that_the_database_refuses_keeps_no_other_from_its_time(
     fleet.sql("update sync_job_periodic set kind = repeat(md5(random()::text), 200) where name = 'a-refused'")
     fleet.sql("alter table sync_job_lane add check (length(kind) < 1000)")
     hand = Hand(fleet, "w", leads=True)
-    line = WorkerLine(fleet.dsn, RuntimeError)  # type: ignore[arg-type]
+    line = WorkerLine(fleet.dsn, JobsyncError, boot_sec)
     with caplog.at_level(logging.ERROR, "jobsync"):
         assert hand.periodic.fire_due(lambda work: line.run(work)[0]) == 1
     line.close()

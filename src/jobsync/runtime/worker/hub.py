@@ -54,7 +54,7 @@ class Hub:
         self.terms = terms
         self.node = node
         self._name = terms.worker_id
-        self.line = WorkerLine(node.pool.terms.conninfo, node.pool.terms.unavailable)
+        self.line = WorkerLine(node.pool.terms.conninfo, node.pool.terms.unavailable, boot_sec)
         self.leases = Leases(
             node.settings.prefix, terms.worker_id, lease_ms=terms.lease_ms, max_crashes=terms.max_crashes
         )

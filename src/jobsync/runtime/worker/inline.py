@@ -20,6 +20,7 @@ from jobsync.postgres.leases import Attempt, Leases, Taken
 from jobsync.postgres.queue_admin import PeriodicStatements, look_of
 from jobsync.postgres.statement import Row, Statement, call, statement
 from jobsync.postgres.worker_line import LineBroken, LineRefused, WorkerLine
+from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.node import Node
 from jobsync.runtime.waiting import Flag
 from jobsync.runtime.worker.desk import Desk
@@ -56,7 +57,7 @@ class InlineRunner:
         self._node = Node(terms.worker_id, settings, environment=None, takes_tokens=False)
         self._node.receive()
         place = self._node.pool.terms
-        self._line = WorkerLine(place.conninfo, place.unavailable)
+        self._line = WorkerLine(place.conninfo, place.unavailable, boot_sec)
         self._node.join()
         try:
             self._node.wait_until_in(wait_sec=None, stop=Flag())
