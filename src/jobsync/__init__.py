@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobsync.api.claim import Claim
     from jobsync.api.compat import config
     from jobsync.api.config import CoordinationConfig
+    from jobsync.api.health import Health
     from jobsync.api.job import Job
     from jobsync.api.job_queue import JobQueue
     from jobsync.api.processing_worker import ProcessingWorker, WorkerStatus
@@ -75,6 +76,7 @@ __all__ = [
     "DatabaseUnavailable",
     "EnterTimeout",
     "ExtraMissing",
+    "Health",
     "InvalidArgument",
     "InvalidSettings",
     "InvalidTaskId",
@@ -117,6 +119,7 @@ _HOMES: Final = {
     "jobsync.api.claim": "Claim",
     "jobsync.api.compat": "config",
     "jobsync.api.config": "CoordinationConfig",
+    "jobsync.api.health": "Health",
     "jobsync.api.job": "Job",
     "jobsync.api.job_queue": "JobQueue",
     "jobsync.api.processing_worker": "ProcessingWorker WorkerStatus",

@@ -21,6 +21,8 @@ LOCAL = {
     "get_coordination_status",
     "get_my_task_ids",
     "get_task_ids_for_token",
+    "health",
+    "serve_health",
     "singleton",
     "status",
     "stop",

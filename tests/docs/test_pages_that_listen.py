@@ -196,7 +196,8 @@ def test_health(stage: Stage) -> None:
         return True
 
     stage.play("guide/health.md", until=ask, PORT=port)
-    assert answers["ready"] == (200, {"status": "ready", "node": "worker-01", "tokens": 60})
+    ready = {"status": "ready", "node": "worker-01", "tokens": 60, "jobs": 0, "why": []}
+    assert answers["ready"] == (200, ready)
     assert answers["live"] == (200, {"status": "alive"})
     assert stage.told[0] == "worker-01 healthy 60 tokens"
     assert stage.told[-1] == "gone: []"

@@ -1,10 +1,13 @@
 """The `Job` that an `AsyncJob` stands on, with what only the latter asks of it."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from jobsync.api.async_bridge import StopEvent
 from jobsync.api.claim import Claim
+from jobsync.api.health import Health
+from jobsync.api.health_server import HealthServer
 from jobsync.api.job import Job
 from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.core.settings import Timing
@@ -21,6 +24,10 @@ class InnerJob(Job):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stop = self.stop_event = StopEvent()
+
+    def serve_health_of(self, ask: Callable[[], Health], port: int, *, host: str) -> HealthServer:
+        """Serve the health of who stands on this job."""
+        return self._serve(ask, host, port)
 
     # --- claims and audits ---------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from jobsync.api.async_leader import AsyncLeaderMethods
 from jobsync.api.async_mirror import awaited, described_by, local, local_property
 from jobsync.api.async_tasks_loop import AsyncSource, AsyncTaskLoop
 from jobsync.api.claim import Claim
+from jobsync.api.health import Health
+from jobsync.api.health_server import HealthServer
 from jobsync.api.job import Job
 from jobsync.api.status import JobStatus
 from jobsync.core.tasks import Task, TaskId
@@ -59,6 +61,20 @@ class AsyncJob(AsyncLeaderMethods):
         watch = self._watch
         is_stuck = watch is not None and watch.blocked_now_sec >= self._job.handover_sec
         return self._job.am_i_healthy() and not is_stuck
+
+    @described_by(Job.health)
+    def health(self) -> Health:
+        """An event loop that is blocked is told as well."""
+        watch, health = self._watch, self._job.health()
+        blocked_sec = 0.0 if watch is None else watch.blocked_now_sec
+        if blocked_sec < self._job.handover_sec:
+            return health
+        return health.but(f"its event loop has not run for {blocked_sec:.1f} s: something on it blocks")
+
+    @described_by(Job.serve_health)
+    def serve_health(self, port: int, *, host: str = "") -> HealthServer:
+        """The thread answers while the event loop is blocked, too."""
+        return self._job.serve_health_of(self.health, port, host=host)
 
     @described_by(Job.status)
     def status(self) -> JobStatus:

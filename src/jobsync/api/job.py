@@ -7,12 +7,13 @@ effects in the database there is `transaction`, which decides by locks and not b
 """
 
 from jobsync.api.compat import OlderForms
+from jobsync.api.health import HealthMethods
 from jobsync.api.leader_methods import LeaderMethods
 from jobsync.api.lock_methods import LockMethods
 from jobsync.api.task_methods import TaskMethods
 
 
-class Job(OlderForms, TaskMethods, LockMethods, LeaderMethods):
+class Job(OlderForms, HealthMethods, TaskMethods, LockMethods, LeaderMethods):
     """One node in one process: registers, owns tokens, works on the tasks that hash to them, hands over, leaves.
 
     `node_name` must be unique among the live nodes of a fleet. `environment` is a label for logs. `coordination_config`

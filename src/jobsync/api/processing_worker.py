@@ -18,6 +18,7 @@ from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.job import Job
 from jobsync.api.periodic_handlers import PeriodicHandlers
 from jobsync.api.signals import STOP_SIGNALS
+from jobsync.api.worker_health import WorkerHealth
 from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NodeNameInUse, NotRunning
 from jobsync.core.queue.new_job import checked_text, checked_whole
 from jobsync.core.queue.policy import RetryPolicy
@@ -52,7 +53,7 @@ class WorkerStatus:
     fetched_jobs: int
 
 
-class ProcessingWorker(PeriodicHandlers):
+class ProcessingWorker(PeriodicHandlers, WorkerHealth):
     """Takes jobs from the queue and runs them, each by the function that was registered for its kind.
 
         worker = ProcessingWorker(config, max_concurrent_jobs=4)
@@ -343,6 +344,7 @@ class ProcessingWorker(PeriodicHandlers):
                     self._desk.close()
                 self._leave_node()
             finally:
+                self._close_health()
                 self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:

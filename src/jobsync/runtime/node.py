@@ -9,7 +9,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from jobsync.core import messages as m
@@ -208,14 +208,27 @@ class Node:
 
     def is_healthy(self) -> bool:
         """Lease certain, engine alive, last reply young, callbacks not stuck."""
+        return not any(self.why_unhealthy())
+
+    def why_unhealthy(self) -> Iterator[str]:
+        """Say what keeps it from being healthy, a sentence each."""
         standing = self.engine.standing
-        if not self.engine.alive or self.holding is None or standing.last_reply is None:
-            return False
-        silent_sec = boot_sec() - standing.last_reply.boot_sec
-        return (
-            silent_sec < self.settings.health_check_interval_sec
-            and self.callbacks.stuck_for_sec() < self._timing.handover_sec
-        )
+        if not self.engine.alive:
+            yield "it is not in the fleet" + (f": {self.engine.error}" if self.ended_badly else ": not yet, or no more")
+            return
+        if self.holding is None:
+            yield "its lease is not certain: it believes in no tokens until the database answers"
+        silent_sec = 0.0 if standing.last_reply is None else boot_sec() - standing.last_reply.boot_sec
+        if standing.last_reply is None or silent_sec >= self.settings.health_check_interval_sec:
+            yield "the database has not answered" + (f" for {silent_sec:.1f} s" if silent_sec else " yet")
+        stuck_sec = self.callbacks.stuck_for_sec()
+        if stuck_sec >= self._timing.handover_sec:
+            yield f"a callback has not returned for {stuck_sec:.1f} s: hand-overs no longer wait for it"
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether it ended by itself, with an error: only another enter helps."""
+        return self.engine.error is not None
 
     @property
     def has_ended(self) -> bool:

@@ -84,6 +84,12 @@ class SoloNode:
         """Nothing can be lost."""
         return True
 
+    def why_unhealthy(self) -> tuple[str, ...]:
+        """Nothing can be wrong."""
+        return ()
+
+    ended_badly = False
+
     def require_running(self) -> None:
         """It always runs."""
 

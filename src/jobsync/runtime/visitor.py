@@ -52,3 +52,9 @@ class Visitor:
     def is_healthy(self) -> bool:
         """Nothing is held, so nothing can be certain."""
         return False
+
+    def why_unhealthy(self) -> tuple[str, ...]:
+        """Say that it is no member."""
+        return ("it only observes, and is no node of the fleet",)
+
+    ended_badly = False

@@ -23,6 +23,7 @@ class Desk:
     """The statements that a worker's handlers make, in their own threads."""
 
     def __init__(self, node: Node, terms: Terms) -> None:
+        self.progress_told = 0
         self._node = node
         self._terms = terms
         self._leases = Leases(
@@ -48,6 +49,7 @@ class Desk:
         if not self._node.pool.run(self._leases.progress(job.as_attempt(), progress, message))[0][0]:
             job.lose()
             job.raise_if_lost()
+        self.progress_told += 1  # Of several threads' one may be lost: it is looked at for change alone.
 
     def release(self, job: RunningJob, status: str, *, error: str | None, result: object) -> None:
         """End a job's attempt before its handler returns. Raises LeaseLost where it is not this attempt's any more."""
