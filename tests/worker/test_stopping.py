@@ -3,13 +3,14 @@
 import threading
 from typing import Any
 
+import psycopg
 import pytest
 
 from jobsync import Job, NodeNameInUse, RunningJob
 from jobsync.runtime.node import Node
 from jobsync.runtime.worker.holdings import Holdings
 from jobsync.runtime.worker.slots import Slots
-from tests.api.jobs import eventually, settings
+from tests.api.jobs import eventually, query, run_script, settings
 from tests.worker.support import hub_of, leases, queue, stored, worker
 
 INSTANTS = {
@@ -175,3 +176,44 @@ def test_one_node_has_one_worker_of_a_name(server_dsn: str, prefix: str) -> None
             second.start()
         with second:
             assert second.get_status().is_running
+
+
+SIGNAL_IN_START = """
+    import os, signal, sys
+    from jobsync import CoordinationConfig, ProcessingWorker
+    from jobsync.runtime.worker.hub import Hub
+    from tests.api.jobs import eventually
+
+    made = ProcessingWorker(CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2]), handle_signals=True)
+    made.handles("x")(lambda job: None)
+    start = Hub.start
+
+    def start_and_be_told(hub):
+        start(hub)
+        os.kill(os.getpid(), signal.SIGTERM)
+        eventually(lambda: made._stop_asked_sec is not None)
+
+    if sys.argv[3] == "at its end":
+        Hub.start = start_and_be_told
+    made.run()
+    print("over", made.get_status().is_running)
+"""
+
+
+def test_a_signal_at_the_end_of_the_start_is_heard(server_dsn: str, prefix: str) -> None:
+    with run_script(SIGNAL_IN_START, server_dsn, prefix, "at its end") as process:
+        assert process.communicate(timeout=60)[0] == "over False\n"
+    assert process.returncode == 0
+    assert query(server_dsn, f"select count(*) from {prefix}node") == [(0,)]
+
+
+def test_a_signal_while_the_node_waits_to_be_let_in_ends_the_wait(server_dsn: str, prefix: str) -> None:
+    with queue(server_dsn, prefix) as jobs:
+        jobs.counts()
+    waiting = f"select count(*) from pg_locks where not granted and relation = '{prefix}node'::regclass"
+    with psycopg.connect(server_dsn) as conn, run_script(SIGNAL_IN_START, server_dsn, prefix, "within") as process:
+        conn.execute(f"lock table {prefix}node in access exclusive mode".encode())
+        eventually(lambda: query(server_dsn, waiting) != [(0,)], "it waits to be let in")
+        process.terminate()
+        assert process.communicate(timeout=40)[0] == "over False\n"
+    assert process.returncode == 0

@@ -122,6 +122,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         self._node: Node | None = None
         self._is_starting = False
         self._stop_asked_sec: float | None = None  # While it was starting.
+        self._stop_asked = Flag()
         self._pid = 0
         self._ended = Flag()
         _WORKERS.add(self)
@@ -191,27 +192,41 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
     def start(self) -> None:
         """Join the fleet, take back what others lost, and begin; returns when the worker runs.
 
-        Raises DatabaseUnavailable, NodeNameInUse and what else keeps a node out. A worker starts once.
+        One that is told to stop meanwhile, by `stop()` or a signal, returns early and has ended. Raises
+        DatabaseUnavailable, NodeNameInUse and what else keeps a node out. A worker starts once.
         """
         with self._lock:
-            if self._hub is not None:
+            if self._hub is not None or self._ended.is_set():
                 raise NotRunning(f"worker {self.worker_id!r} was started before: make another one")
             knowledge = self._knowledge()
-            self._is_starting, self._stop_asked_sec = True, None
+            self._stop_asked_sec, self._stop_asked = None, Flag()
+            self._is_starting = True
             try:
                 self._start(knowledge)
+            except BaseException:
+                STOP_SIGNALS.end(self)
+                raise
             finally:
                 self._is_starting = False
             self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._hub is None:  # It was told to before it was let in.
+            self._end()
+        elif self._stop_asked_sec is not None:
+            self._hub.stop(self._stop_asked_sec)
+
+    def _hear_signals(self) -> None:
+        """Hear them from now on: whoever is told to end before has nothing to give back, and may just end."""
         if self._handles_signals:
             STOP_SIGNALS.begin(self, self._ask_to_stop)
 
-    def _stop_if_asked(self) -> None:
-        if self._stop_asked_sec is not None:
-            self._required_hub().stop(self._stop_asked_sec)
-
     def _start(self, knowledge: Knowledge) -> None:
+        """Begin; not where a stop is asked for before the node is in."""
         node = self._joined_node()
+        if self._stop_asked.is_set():
+            self._leave_node()
+            return
         try:
             self._enrol(node)
             self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
@@ -254,6 +269,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
             if not isinstance(node, Node):
                 raise NotRunning(f"worker {self.worker_id!r} needs an entered Job of a fleet as its node")
             node.require_running()
+            self._hear_signals()
             return node
         resolved = resolve(self._config, os.environ)
         if not resolved.coordinated:
@@ -263,8 +279,9 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         own = self._own_node = Node(self.worker_id, resolved.settings, environment=None, takes_tokens=False)
         try:
             own.receive()
+            self._hear_signals()
             own.join()
-            own.wait_until_in(wait_sec=None, stop=Flag())
+            own.wait_until_in(wait_sec=None, stop=self._stop_asked)
         except BaseException:
             self._leave_node()
             raise
@@ -310,9 +327,13 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         """Have a start under way followed by a stop; give the hub, unless this is within that start."""
         if not self._is_starting:
             return self._hub
-        self._stop_asked_sec = patience_sec
+        self._ask_in_start(patience_sec)
         with self._lock:
             return self._hub
+
+    def _ask_in_start(self, patience_sec: float) -> None:
+        self._stop_asked_sec = patience_sec
+        self._stop_asked.set()
 
     def _stop_with_job(self) -> Callable[[], None]:
         """Stop, since the job leaves whose node this worker is; give who waits for it."""
@@ -328,6 +349,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         return wait
 
     def _ask_to_stop(self) -> None:
+        self._ask_in_start(self._stop_sec)  # Before the look: a start that ends now looks here after it has a hub.
         hub = self._hub
         if hub is not None:
             hub.stop(self._stop_sec)
@@ -350,6 +372,8 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the worker has stopped, at most `timeout` seconds; True if it has. Raises what ended it."""
         timeout_sec = checked_seconds("timeout", timeout)
+        if self._hub is None and self._ended.is_set():
+            return True  # It was told to stop before it had begun.
         hub = self._required_hub()
         if not hub.has_ended.wait(timeout_sec):
             return False
