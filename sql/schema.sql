@@ -378,6 +378,30 @@ from (
 join sync_job_lane n on n.lane = s.lane
 left join sync_job_progress p on p.id = s.id;
 
+-- jobsync schema, version 3: what people ask of the fleet beside the plan, with who asked and when.
+--
+--   cordon  the node gets no new tokens and no new jobs
+--   drain   the same, and it hands over what it has
+--   freeze  joins and leaves move no tokens; those of the certainly dead are still taken over
+--
+-- What is in force has no ended_at. It holds for a name, whoever bears it, until it is resumed or runs out; a row that is
+-- deleted is resumed.
+create table sync_steering (
+    id       bigint generated always as identity primary key,
+    verb     text not null check (verb in ('cordon', 'drain', 'freeze')),
+    node     text collate "C" check ((node is null) = (verb = 'freeze')),  -- null: the whole fleet
+    reason   text,
+    asked_by text not null,
+    asked_at timestamptz not null default clock_timestamp(),
+    ends_at  timestamptz,                                                  -- null: when it is resumed
+    ended_at timestamptz,
+    ended_by text
+);
+create unique index sync_steering_in_force on sync_steering (coalesce(node, '')) where ended_at is null;
+
+-- The lock_version that the latest change of steering made: the plan's reason tells locks and steering apart by it.
+alter table sync_meta add column steered_version bigint not null default 0;
+
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
@@ -385,7 +409,7 @@ left join sync_job_progress p on p.id = s.id;
 --   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
 --   roster     changes whenever a member that takes tokens comes or goes
---   plan_due   the plan does not fit the members, the leader or the locks (expired locks are looked for only when _check)
+--   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
                                      _check boolean)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
@@ -394,6 +418,8 @@ language plpgsql as $$
 declare
     me sync_node;
     agreed sync_meta;
+    drained text[];
+    frozen boolean;
 begin
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
@@ -411,8 +437,13 @@ begin
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
     into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
-    select n.name into leader from sync_node n where n.state = 'live' order by n.takes_tokens desc, n.created_on, n.name
-    limit 1;
+    select coalesce(array_agg(s.node) filter (where s.verb = 'drain'), '{}'), coalesce(bool_or(s.verb = 'freeze'), false),
+           coalesce(bool_or(s.ends_at <= clock_timestamp()), false)
+    into drained, frozen, plan_due
+    from sync_steering s where s.ended_at is null;
+    -- Whoever is drained leads last of all.
+    select n.name into leader from sync_node n where n.state = 'live'
+    order by n.name = any (drained), n.takes_tokens desc, n.created_on, n.name limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
     select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
@@ -427,12 +458,14 @@ begin
         where n.state = 'live' and (n.created_on, n.name) < (me.created_on, me.name)
           and sync_seems_well(n)
         limit 2) elder;
-    plan_due := agreed.lock_version <> agreed.planned_lock_version
+    plan_due := plan_due or agreed.lock_version <> agreed.planned_lock_version
         or exists (select from sync_node n where n.state = 'live'
                    and not exists (select from sync_target t
                                    where t.node = n.name and t.takes_tokens = n.takes_tokens))
         or exists (select from sync_target t
-                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
+                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node)
+                     -- A frozen fleet keeps the place of whoever left, until he is back; but not that of the dead.
+                     and (not frozen or exists (select from sync_node n where n.state = 'fenced' and n.name = t.node)))
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
         or (leader is not null
             and not exists (select from sync_target t where t.node = sync_beat.leader and t.tokens @> -1))
@@ -1717,7 +1750,9 @@ declare
     _all_crashes smallint[] := '{}';
     _stands boolean := false;
 begin
-    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
+                   -- Who is cordoned or drained gets nothing.
+                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)) then
         return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
     end if;
     _lanes := sync_job_open_lanes(_lanes);
@@ -1802,7 +1837,9 @@ declare
     _looks integer := 0;
     _stands boolean := false;
 begin
-    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
+                   -- Who is cordoned or drained gets nothing.
+                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)) then
         return;  -- As in sync_job_take.
     end if;
     if not exists (select from sync_job_gated) then
@@ -2019,13 +2056,42 @@ referencing old table as changed for each statement execute function sync_note_l
 create or replace trigger sync_lock_truncated after truncate on sync_lock
 for each statement execute function sync_note_lock_change();
 
+-- Any change of sync_steering, by the library or by hand, takes effect by itself: the leader plans anew, and workers look.
+create or replace function sync_note_steering_change() returns trigger
+language plpgsql as $$
+begin
+    if tg_op <> 'TRUNCATE' then
+        -- Old rows that are pruned change nothing.
+        if not exists (select from changed c where c.ended_at is null or tg_op = 'UPDATE') then
+            return null;
+        end if;
+    end if;
+    update sync_meta m set lock_version = m.lock_version + 1, steered_version = m.lock_version + 1;
+    perform sync_notify_leader();
+    perform pg_notify('sync_job', '');
+    return null;
+end $$;
+
+create or replace trigger sync_steering_inserted after insert on sync_steering
+referencing new table as changed for each statement execute function sync_note_steering_change();
+
+create or replace trigger sync_steering_updated after update on sync_steering
+referencing new table as changed for each statement execute function sync_note_steering_change();
+
+create or replace trigger sync_steering_deleted after delete on sync_steering
+referencing old table as changed for each statement execute function sync_note_steering_change();
+
+create or replace trigger sync_steering_truncated after truncate on sync_steering
+for each statement execute function sync_note_steering_change();
+
 -- Hint that the plan may not fit any more. The payload names the leader: the others need not look before it has planned.
 create or replace function sync_notify_leader() returns void
 language plpgsql as $$
 begin
     perform pg_notify('sync_plan', coalesce(
         (select n.name from sync_node n where n.state = 'live'
-         order by n.takes_tokens desc, n.created_on, n.name limit 1), ''));
+         order by n.name = any (array(select s.node from sync_steering s where s.verb = 'drain' and s.ended_at is null)),
+                  n.takes_tokens desc, n.created_on, n.name limit 1), ''));
 end $$;
 
 -- Hint that tokens are free, to the nodes for which the plan wants them.
@@ -2078,6 +2144,7 @@ begin
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
     most_deleted := greatest(most_deleted, deleted);
+    delete from sync_steering s where s.ended_at < clock_timestamp() - _rebalance_days * interval '1 day';
     delete from sync_node n where n.ctid = any (array(
         select o.ctid from sync_node o
         where o.state = 'fenced' and o.last_heartbeat < clock_timestamp() - _dead_node_days * interval '1 day'
@@ -2207,6 +2274,19 @@ begin
     perform sync_notify_leader();
 end $$;
 
+-- End what is in force for one node, or for the fleet (_node null), or everything (_all). A row for each: verb and node.
+create or replace function sync_resume(_node text, _all boolean, _by text) returns table (verb text, node text)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    perform set_config('lock_timeout', '5s', true);
+    perform pg_advisory_xact_lock(hashtext('sync_steering'));
+    return query
+        update sync_steering s set ended_at = clock_timestamp(), ended_by = coalesce(_by, session_user)
+        where s.ended_at is null and (_all or s.node is not distinct from _node)
+        returning s.verb, s.node;
+end $$;
+
 -- Write the leader's plan, if nobody has planned since its inputs were read. Targets grant nothing, so a stale
 -- leader can do no harm here. Null: the plan is stale (read again) or the caller is no live node.
 -- _targets maps the nodes whose target changed to multiranges; _nodes maps all that the plan is for to whether they take tokens.
@@ -2231,6 +2311,11 @@ begin
     if exists (select from sync_lock l where l.expires_at <= _began_at) then
         delete from sync_lock l where l.expires_at <= _began_at;
         swept := 1;  -- the sweep itself raised lock_version by one, and this plan has taken it into account
+    end if;
+    if exists (select from sync_steering s where s.ended_at is null and s.ends_at <= _began_at) then
+        update sync_steering s set ended_at = clock_timestamp(), ended_by = 'its end'
+        where s.ended_at is null and s.ends_at <= _began_at;
+        swept := swept + 1;
     end if;
     -- The right to lead, token -1, is none of the tokens that are counted, but who gains or loses it must hear of it.
     another_leads := exists (
@@ -2304,6 +2389,26 @@ begin
     return true;
 end $$;
 
+-- Cordon or drain a node, or freeze the fleet (_node null) for so many seconds (null: until resumed). What was in force for
+-- the same node, or the fleet, ends with it. False: it was in force as asked already, and nothing was written.
+create or replace function sync_steer(_verb text, _node text, _reason text, _by text, _for_sec double precision) returns boolean
+language plpgsql as $$
+declare
+    by_whom constant text := coalesce(_by, session_user);
+begin
+    perform set_config('lock_timeout', '5s', true);
+    perform pg_advisory_xact_lock(hashtext('sync_steering'));
+    if _for_sec is null and exists (select from sync_steering s where s.ended_at is null and s.verb = _verb
+                                    and s.node is not distinct from _node and s.ends_at is null) then
+        return false;
+    end if;
+    update sync_steering s set ended_at = clock_timestamp(), ended_by = by_whom
+    where s.ended_at is null and s.node is not distinct from _node;
+    insert into sync_steering (verb, node, reason, asked_by, ends_at)
+    values (_verb, _node, _reason, by_whom, clock_timestamp() + _for_sec * interval '1 second');
+    return true;
+end $$;
+
 -- Whether an incarnation still holds a token under an epoch, decided by locks alone: until the caller's transaction
 -- ends, neither the owner's shrink nor anybody's fence can pass. FOR SHARE, since tokens is no key of the grant.
 create or replace function sync_still_owner(_name text, _incarnation bigint, _epoch bigint, _token integer) returns boolean
@@ -2334,7 +2439,7 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
-update sync_meta set schema_version = 2;
+update sync_meta set schema_version = 3;
 
 commit;
 
@@ -2376,3 +2481,4 @@ commit;
 -- grant select, insert, update, delete on table sync_job_worker to app_worker;
 -- grant select, insert, update, delete on table sync_job_periodic to app_worker;
 -- grant select on table sync_job to app_worker;
+-- grant select, insert, update, delete on table sync_steering to app_worker;

@@ -210,4 +210,6 @@ def converged(processes: list["Process"], state: State, total_tokens: int) -> st
         held = process.believed_now()
         if target is None or held != target or state.held_by(process.name) != target:
             return f"{process.name} holds {held}, wants {target}"
-    return None if {p.name for p in alive} == set(state.targets) else "the plan is for others"
+    names = {p.name for p in alive}
+    others = {name for name in set(state.targets) - names if not state.places_are_kept_for(name)}
+    return None if names <= set(state.targets) and not others else "the plan is for others"

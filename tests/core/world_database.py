@@ -10,12 +10,13 @@ Not promised: that this is the SQL. Tests of the statements on a real server hol
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant
 from jobsync.core.pool import LEADERSHIP
+from jobsync.core.steering import FREE, Steering
 from jobsync.core.tokens import TokenSet
 
 
@@ -66,6 +67,7 @@ class State:
     generation: int = 1
     server: tuple[str, str] | None = None
     quarantined: bool = False
+    steering: Steering = FREE
 
     def held_by(self, name: str, incarnation: int | None = None) -> TokenSet:
         """Unite the grants of a node, or of one incarnation of it."""
@@ -78,9 +80,14 @@ class State:
         return TokenSet.from_ranges(pieces)
 
     def live(self) -> list[Row]:
-        """List the live nodes in the order in which they lead: takers of tokens first, then by age."""
+        """List the live nodes in the order in which they lead: drained last, takers of tokens first, then by age."""
         live = [n for n in self.nodes.values() if n.state == "live"]
-        return sorted(live, key=lambda n: (not n.takes_tokens, _age(n)))
+        return sorted(live, key=lambda n: (n.name in self.steering.drained, not n.takes_tokens, _age(n)))
+
+    def places_are_kept_for(self, name: str) -> bool:
+        """Whether a target without a live node is as it should be: a frozen fleet keeps it, unless its node is dead."""
+        row = self.nodes.get(name)
+        return self.steering.frozen and (row is None or row.state != "fenced")
 
     def takers(self) -> list[Row]:
         """List the live nodes that take tokens, oldest first."""
@@ -121,6 +128,12 @@ class Database:
     def pin(self, token: int, task: str, *patterns: str) -> None:
         """Lock a task to nodes."""
         self.state.locks.append((token, task, patterns))
+        self.state.lock_version += 1
+        self.hints.append(m.Channel.PLAN)
+
+    def steer(self, **given: object) -> None:
+        """Change what people ask of the fleet."""
+        self.state.steering = replace(self.state.steering, **given)  # type: ignore[arg-type]
         self.state.lock_version += 1
         self.hints.append(m.Channel.PLAN)
 
@@ -264,7 +277,8 @@ class Database:
             members=len(there),
             roster=f"{len(there_take)}:{sum(n.incarnation for n in there_take)}:{len(takers)}",
             plan_due=state.lock_version != state.planned_lock_version
-            or {n.name for n in live} != set(state.targets)
+            or any(n.name not in state.targets for n in live)
+            or any(not state.places_are_kept_for(name) for name in set(state.targets) - {n.name for n in live})
             or any(state.target_of(n) is None for n in live)
             or (bool(live) and LEADERSHIP not in state.targets[live[0].name]),
             quarantined=state.quarantined,
@@ -345,6 +359,7 @@ class Database:
             locks=tuple(state.locks) if locks_enabled else (),
             tokenless=frozenset(n.name for n in state.live() if not n.takes_tokens),
             planned_tokenless=frozenset(state.planned_tokenless),
+            steering=state.steering,
         )
 
     def _save_plan(self, q: m.SavePlan) -> int | None:

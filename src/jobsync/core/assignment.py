@@ -25,12 +25,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 from itertools import pairwise
+from typing import Final
 
 from jobsync.core.filling import hand_out
 from jobsync.core.opening import release
 from jobsync.core.pins import Pin, choose
 from jobsync.core.strips import Dues, Strip
 from jobsync.core.tokens import TokenSet
+
+_NOTHING: Final = TokenSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,29 @@ class Move:
     tokens: TokenSet
 
 
-def deal(total_tokens: int, nodes: Sequence[str], held: Mapping[str, TokenSet], pins: Iterable[Pin] = ()) -> Deal:
+def deal(
+    total_tokens: int,
+    nodes: Sequence[str],
+    held: Mapping[str, TokenSet],
+    pins: Iterable[Pin] = (),
+    *,
+    aside: TokenSet = _NOTHING,
+) -> Deal:
     """Deal the tokens 0 to `total_tokens` - 1 to the live nodes: pins first, then even, moving the fewest.
 
     `nodes` are the live nodes, most senior first; `held` is what nodes are meant to hold today, those that
-    are gone included. Where holdings overlap the more senior holder counts, live before gone; tokens and
+    are gone included; `aside` are tokens of the line that are not dealt at all, nor counted in anybody's share, nor
+    pinned. Where holdings overlap the more senior holder counts, live before gone; tokens and
     pins outside the line are ignored; of several pins of one token the first counts. Never raises; the same
     input gives the same deal everywhere, and a deal that is dealt again moves nothing.
     """
     names = tuple(dict.fromkeys(nodes))
     wanted = _first_pins(total_tokens, pins)
+    if aside:
+        wanted = {token: pin for token, pin in wanted.items() if token not in aside}
     if not names:
-        return Deal({}, TokenSet.span(0, total_tokens), tuple(wanted.values()))
-    strips = _lay_out(total_tokens, names, held)
+        return Deal({}, TokenSet.span(0, total_tokens) - aside, tuple(wanted.values()))
+    strips = _lay_out(TokenSet.span(0, total_tokens) - aside, names, held)
     placed, unmatched = _place(wanted, names, strips)
     ranges = _even_out(_without(strips, list(placed)), len(names))
     for token, owner in placed.items():
@@ -106,22 +119,14 @@ def _holders(names: tuple[str | None, ...], strips: list[Strip], edges: list[int
 # --- the line ----------------------------------------------------------------------------------
 
 
-def _lay_out(total_tokens: int, names: tuple[str, ...], held: Mapping[str, TokenSet]) -> list[Strip]:
+def _lay_out(line: TokenSet, names: tuple[str, ...], held: Mapping[str, TokenSet]) -> list[Strip]:
     """Write down who holds each token of the line today."""
-    everything = TokenSet.span(0, total_tokens)
     gone = sorted(held.keys() - set(names))
     # Between the live nodes and the gone ones lies the place of nobody, who holds what the others leave.
     ranked = [held.get(name, TokenSet()) for name in names] + [TokenSet()] + [held[name] for name in gone]
-    strips: list[Strip] = []
-    reached = 0
-    for strip in _disjoint(tokens & everything for tokens in ranked):
-        if reached < strip[0]:
-            strips.append((reached, strip[0], len(names)))
-        strips.append(strip)
-        reached = strip[1]
-    if reached < total_tokens:
-        strips.append((reached, total_tokens, len(names)))
-    return strips
+    strips = _disjoint(tokens & line for tokens in ranked)
+    free = line - TokenSet.from_ranges(strip[:2] for strip in strips)
+    return sorted([*strips, *((start, stop, len(names)) for start, stop in free.ranges)])
 
 
 def _disjoint(holdings: Iterable[TokenSet]) -> list[Strip]:

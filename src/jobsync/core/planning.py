@@ -7,16 +7,19 @@ registered decides.
 The right to lead is wanted for the oldest live node that takes tokens, or else the oldest of all. It is dealt apart
 from the pool: it counts in nobody's share and in no move.
 
+What people steer (`steering.py`) is heeded here and nowhere else: who is cordoned or drained, a freeze of the fleet.
+
 A tokenless node is dealt nothing of the pool: its target is empty, but for the right to lead. Where nobody else lives,
 nobody is to hold the pool. What a plan says of nodes (how many there were, why it was made) leaves the tokenless out.
 """
 
 from dataclasses import dataclass
 
-from jobsync.core.assignment import deal, moves
+from jobsync.core.assignment import moves
 from jobsync.core.messages import PlanInputs
 from jobsync.core.pins import Pin
 from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
+from jobsync.core.steering import steered_deal
 from jobsync.core.tokens import TokenSet
 
 
@@ -43,17 +46,20 @@ def make_plan(inputs: PlanInputs) -> Plan:
     takers = tuple(node for node in inputs.nodes if node not in inputs.tokenless)
     pins, conflicts = _pins_of(inputs)
     shares = {node: pool_of(tokens) for node, tokens in inputs.targets.items()}
-    dealt = deal(inputs.total_tokens, takers, shares, list(pins.values()))
-    targets = {node: dealt.targets.get(node, TokenSet()) for node in inputs.nodes}
+    dead = inputs.fenced | inputs.tokenless  # Of one that came back without tokens no place is kept either.
+    dealt = steered_deal(inputs.total_tokens, takers, shares, list(pins.values()), inputs.steering, dead)
+    places = tuple(node for node in dealt.targets if node not in takers)  # Kept by a freeze for those who left.
+    nodes = (*inputs.nodes, *places)
+    targets = {node: dealt.targets.get(node, TokenSet()) for node in nodes}
     targets |= {node: targets[node] | RIGHT_TO_LEAD for node in inputs.nodes[:1]}
     changed = {node: tokens for node, tokens in targets.items() if _is_new(node, tokens, inputs)}
     moved = tuple((move.source, move.target, move.tokens) for move in moves(shares, dealt.targets))
     task_of = {pin.token: task for task, pin in pins.items()}
     return Plan(
-        nodes=inputs.nodes,
+        nodes=nodes,
         takers=takers,
         changed=changed,
-        reason=_reason(inputs, takers),
+        reason=_reason(inputs, (*takers, *places), targets),
         nodes_before=len(inputs.targets.keys() - inputs.planned_tokenless),
         tokens_moved=sum(len(tokens) for _, _, tokens in moved),
         moves=moved,
@@ -84,7 +90,7 @@ def _pins_of(inputs: PlanInputs) -> tuple[dict[str, Pin], tuple[str, ...]]:
     return pins, tuple(conflicts)
 
 
-def _reason(inputs: PlanInputs, takers: tuple[str, ...]) -> str:
+def _reason(inputs: PlanInputs, takers: tuple[str, ...], targets: dict[str, TokenSet]) -> str:
     before = [name for name in inputs.targets if name not in inputs.planned_tokenless]
     if not before:
         return "start"
@@ -96,4 +102,7 @@ def _reason(inputs: PlanInputs, takers: tuple[str, ...]) -> str:
         causes.append("leave")
     if any(name not in before for name in takers):
         causes.append("join")
-    return ", ".join(causes) or "locks"
+    drained = inputs.steering.drained.intersection(before, takers)
+    if any(pool_of(inputs.targets[name]) and not pool_of(targets[name]) for name in drained):
+        causes.append("drain")
+    return ", ".join(causes) or ("resume" if inputs.steering.changed else "locks")

@@ -45,13 +45,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look found; `next_due_sec`: when the next delayed job is due, None if none waits."""
+    """What a look found; `next_due_sec`: when the next delayed job is due, None if none waits.
+
+    `steered`: what people ask of the worker's node, cordon or drain.
+    """
 
     recovered: int
     next_due_sec: float | None
     lanes: int
     any_ready: bool
     any_gated: bool
+    steered: str | None
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Look":
@@ -155,9 +159,9 @@ class Leases:
 
     # --- looking after ---------------------------------------------------------------------------
 
-    def look(self, lanes: str) -> Statement:
-        """Recover what was lost, promote what is due, tell what waits; one row, a `Look`."""
-        return statement("job_look", self._prefix, lanes)
+    def look(self, lanes: str, node: str) -> Statement:
+        """Recover what was lost, promote what is due, tell what waits and who is steered; one row, a `Look`."""
+        return statement("job_look", self._prefix, lanes, node)
 
     def recover(self) -> Statement:
         """Take back what lost its lease; one row: how many jobs."""

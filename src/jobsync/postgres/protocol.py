@@ -8,6 +8,7 @@ from typing import assert_never
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant
+from jobsync.core.steering import Steering
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.statement import Row, Statement, call, statement
 
@@ -191,9 +192,10 @@ def _beat_reply(row: Row) -> m.BeatReply:
 
 
 def _plan_inputs(row: Row) -> m.PlanInputs:
-    plan_version, lock_version, total_tokens, began_at, nodes_text, fenced, targets_text, locks = row
+    plan_version, lock_version, total_tokens, began_at, nodes_text, fenced, targets_text, locks, steered = row
     nodes: list[tuple[str, bool]] = json.loads(nodes_text)
     targets: list[tuple[str, str, bool]] = json.loads(targets_text)
+    steering = json.loads(steered)
     return m.PlanInputs(
         plan_version=plan_version,
         lock_version=lock_version,
@@ -205,6 +207,12 @@ def _plan_inputs(row: Row) -> m.PlanInputs:
         locks=_locks(*json.loads(locks)),
         tokenless=frozenset(name for name, takes_tokens in nodes if not takes_tokens),
         planned_tokenless=frozenset(node for node, _, takes_tokens in targets if not takes_tokens),
+        steering=Steering(
+            cordoned=frozenset(steering["cordoned"]),
+            drained=frozenset(steering["drained"]),
+            frozen=steering["frozen"],
+            changed=steering["changed"],
+        ),
     )
 
 

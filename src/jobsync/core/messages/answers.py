@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jobsync.core.holding import Grant
 from jobsync.core.messages.values import Sighting
+from jobsync.core.steering import FREE, Steering
 from jobsync.core.tokens import TokenSet
 
 
@@ -101,6 +102,7 @@ class PlanInputs:
     locks: tuple[tuple[int, str, tuple[str, ...]], ...]
     tokenless: frozenset[str] = frozenset()
     planned_tokenless: frozenset[str] = frozenset()
+    steering: Steering = FREE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
 --   elders     live nodes older than this one that seem well, counted to two: below two, this node watches
 --   members    how many are not fenced, this node included
 --   roster     changes whenever a member that takes tokens comes or goes
---   plan_due   the plan does not fit the members, the leader or the locks (expired locks are looked for only when _check)
+--   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
                                      _check boolean)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
@@ -14,6 +14,8 @@ language plpgsql as $$
 declare
     me sync_node;
     agreed sync_meta;
+    drained text[];
+    frozen boolean;
 begin
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
@@ -31,8 +33,13 @@ begin
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
     into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
-    select n.name into leader from sync_node n where n.state = 'live' order by n.takes_tokens desc, n.created_on, n.name
-    limit 1;
+    select coalesce(array_agg(s.node) filter (where s.verb = 'drain'), '{}'), coalesce(bool_or(s.verb = 'freeze'), false),
+           coalesce(bool_or(s.ends_at <= clock_timestamp()), false)
+    into drained, frozen, plan_due
+    from sync_steering s where s.ended_at is null;
+    -- Whoever is drained leads last of all.
+    select n.name into leader from sync_node n where n.state = 'live'
+    order by n.name = any (drained), n.takes_tokens desc, n.created_on, n.name limit 1;
     -- Who is entering counts only those who seem well: it may be waiting for enough of them.
     select count(*) filter (where n.takes_tokens and n.state = 'live'
                             and (_known_plan_version >= 0 or n.name = _name or sync_seems_well(n))),
@@ -47,12 +54,14 @@ begin
         where n.state = 'live' and (n.created_on, n.name) < (me.created_on, me.name)
           and sync_seems_well(n)
         limit 2) elder;
-    plan_due := agreed.lock_version <> agreed.planned_lock_version
+    plan_due := plan_due or agreed.lock_version <> agreed.planned_lock_version
         or exists (select from sync_node n where n.state = 'live'
                    and not exists (select from sync_target t
                                    where t.node = n.name and t.takes_tokens = n.takes_tokens))
         or exists (select from sync_target t
-                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node))
+                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node)
+                     -- A frozen fleet keeps the place of whoever left, until he is back; but not that of the dead.
+                     and (not frozen or exists (select from sync_node n where n.state = 'fenced' and n.name = t.node)))
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
         or (leader is not null
             and not exists (select from sync_target t where t.node = sync_beat.leader and t.tokens @> -1))

@@ -20,7 +20,9 @@ declare
     _all_crashes smallint[] := '{}';
     _stands boolean := false;
 begin
-    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
+                   -- Who is cordoned or drained gets nothing.
+                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)) then
         return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
     end if;
     _lanes := sync_job_open_lanes(_lanes);

@@ -27,7 +27,9 @@ declare
     _looks integer := 0;
     _stands boolean := false;
 begin
-    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced') then
+    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
+                   -- Who is cordoned or drained gets nothing.
+                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)) then
         return;  -- As in sync_job_take.
     end if;
     if not exists (select from sync_job_gated) then

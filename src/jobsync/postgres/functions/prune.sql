@@ -39,6 +39,7 @@ begin
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
     most_deleted := greatest(most_deleted, deleted);
+    delete from sync_steering s where s.ended_at < clock_timestamp() - _rebalance_days * interval '1 day';
     delete from sync_node n where n.ctid = any (array(
         select o.ctid from sync_node o
         where o.state = 'fenced' and o.last_heartbeat < clock_timestamp() - _dead_node_days * interval '1 day'

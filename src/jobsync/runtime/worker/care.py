@@ -115,9 +115,11 @@ class Care:
         hub = self._hub
         self._looked_sec = boot_sec()
         was_due = self._looked_sec >= self._next_due_sec
-        (rows,) = hub.line.run(hub.leases.look(self.lanes_text))
+        (rows,) = hub.line.run(hub.leases.look(self.lanes_text, hub.node.name))
         look = Look.of(rows)
         self._next_due_sec = NEVER if look.next_due_sec is None else boot_sec() + max(0.0, look.next_due_sec)
+        if look.steered != hub.steered:
+            hub.steer(look.steered)
         if look.lanes != self._lanes_known:
             self._learn_lanes()
             self._lanes_known = look.lanes

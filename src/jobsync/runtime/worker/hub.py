@@ -68,6 +68,7 @@ class Hub:
         self.has_ended = Flag()
         self.left_behind: tuple[RunningJob, ...] = ()
         self.is_stopping = False
+        self.steered: str | None = None  # What people ask of the node: cordon or drain.
         self._desk = desk
         self._tell_failed = failed
         self.gate = Gate(self)
@@ -118,6 +119,14 @@ class Hub:
         """End the hub's rest, or keep it from beginning one."""
         with suppress(RuntimeError):  # It is awake, or woken already.
             self._sleeper.release()
+
+    def steer(self, verb: str | None) -> None:
+        """Take nothing more while people ask for it; the database gives nothing then, either."""
+        log.info(
+            "worker %r: %s", self.terms.worker_id, f"asked to {verb}, takes no jobs" if verb else "takes jobs again"
+        )
+        self.steered = verb
+        self.look_for_more()
 
     def disown(self) -> None:
         """In a forked child: do nothing any more; everything here is the parent's."""
@@ -205,7 +214,7 @@ class Hub:
 
     def _may_take(self) -> bool:
         """Whether jobs may be taken at all: not while it is unknown whether the node is still in the fleet."""
-        if self.is_stopping or boot_sec() < self._paused_until_sec:
+        if self.is_stopping or self.steered or boot_sec() < self._paused_until_sec:
             return False
         return self.node.holding is not None and bool(self._care.lanes)
 

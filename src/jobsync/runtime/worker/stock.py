@@ -68,10 +68,11 @@ class Stock:
     # --- giving back -----------------------------------------------------------------------------
 
     def give_back(self, now_sec: float) -> bool:
-        """Give back what was fetched too early, all of it where the worker stops; True if there was any."""
+        """Give back what was fetched too early, all of it of one that stops or is drained; True if there was any."""
         fetched = len(self._hub.slots.fetched)
         stalled_sec = now_sec - self._head_since_sec if self._head is not None else 0.0
-        surplus = fetched if self._hub.is_stopping else self._flow.surplus(fetched, stalled_sec)
+        gives_all = self._hub.is_stopping or self._hub.steered == "drain"
+        surplus = fetched if gives_all else self._flow.surplus(fetched, stalled_sec)
         if not surplus and not self.in_doubt:
             return False
         self._tell_again()
