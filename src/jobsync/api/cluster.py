@@ -1,4 +1,4 @@
-"""Administration: look at a fleet as a whole, and set up its schema, without running a node.
+"""Administration: look at a fleet, steer it, and set up its schema, without running a node.
 
 Model: `open_cluster` holds one connection; `status` reads nodes, tokens and history in one snapshot of the
 database, so the figures belong together. Ages are counted by the database's clock.
@@ -10,15 +10,19 @@ that anything still holds when it is read.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from jobsync.api.fleet_looks import FleetLooks
+from jobsync.api.fleet_steering import FleetSteering
+from jobsync.api.fleet_values import Steered
 from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
 from jobsync.postgres.embedded import default_data_dir
 from jobsync.postgres.inquiry import Inquiry, inquire
 from jobsync.postgres.overview import NodeRow, list_nodes, read_cluster, recent_rebalances
+from jobsync.postgres.schema import refuse_other_version
 from jobsync.postgres.schema import schema_sql as _schema_sql
 from jobsync.postgres.statement import Statement, statement
 from jobsync.runtime.place import EMBEDDED, Doorway
@@ -30,7 +34,8 @@ RECENT_REBALANCES = 5
 class NodeStatus:
     """One node that the fleet knows. `share` is its part of all tokens, from 0 to 1; ages are in seconds.
 
-    `takes_tokens` is False for a queue worker: none are dealt to it, though it may lead.
+    `takes_tokens` is False for a queue worker: none are dealt to it, though it may lead. `steered` is cordon or drain
+    where people asked for it.
     """
 
     name: str
@@ -46,6 +51,7 @@ class NodeStatus:
     pid: int | None
     environment: str | None
     takes_tokens: bool = True
+    steered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ class ClusterStatus:
     """A fleet at one instant.
 
     `total_tokens` and `hash_function` are None until the first node has registered. `tokens_held` counts what is held
-    by anybody, `tokens_live` what live nodes hold. `nodes` come oldest first, `rebalances` newest first.
+    by anybody, `tokens_live` what live nodes hold. `nodes` come oldest first, `rebalances` newest first. `steering` is
+    what people ask of nodes and of the fleet.
     """
 
     where: str
@@ -96,6 +103,14 @@ class ClusterStatus:
     locks: int
     nodes: tuple[NodeStatus, ...]
     rebalances: tuple[Rebalance, ...]
+    steering: tuple[Steered, ...] = ()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether joins and leaves move no tokens, since people asked for it."""
+        return any(
+            each.verb == "freeze" and not (each.ends_at and each.ends_at <= self.read_at) for each in self.steering
+        )
 
     @property
     def leader(self) -> str | None:
@@ -125,12 +140,13 @@ class ClusterStatus:
         return self.tokens_live == self.total_tokens
 
 
-class Cluster:
-    """A fleet to look at, while `open_cluster` keeps the connection; for one thread at a time."""
+class Cluster(FleetLooks, FleetSteering):
+    """A fleet to look at and to steer, while `open_cluster` keeps the connection; for one thread at a time."""
 
     def __init__(self, inquiry: Inquiry, settings: Settings, where: str) -> None:
         self._inquiry = inquiry
         self._prefix = settings.prefix
+        self._settings = settings
         self.where = where
 
     def status(self, *, rebalances: int = RECENT_REBALANCES) -> ClusterStatus:
@@ -145,7 +161,10 @@ class Cluster:
             cluster = read_cluster(inquiry.run, prefix)
             nodes = list_nodes(inquiry.run, prefix)
             history = recent_rebalances(inquiry.run, prefix, rebalances)
-        leader = next((row.name for row in sorted(nodes, key=lambda row: not row.takes_tokens) if row.active), None)
+            steering = tuple(Steered(*row) for row in inquiry.run(statement("list_steering", prefix, False)))  # noqa: FBT003
+        asked = {each.node: each.verb for each in steering}
+        by_rank = sorted(nodes, key=lambda row: (asked.get(row.name) == "drain", not row.takes_tokens))
+        leader = next((row.name for row in by_rank if row.active), None)
         return ClusterStatus(
             where=self.where,
             appname=prefix,
@@ -157,7 +176,11 @@ class Cluster:
             quarantined=cluster.quarantined,
             tokens_held=cluster.tokens_held,
             locks=cluster.locks,
-            nodes=tuple(_node_status(row, leader, read_at, cluster.total_tokens) for row in nodes),
+            nodes=tuple(
+                replace(_node_status(row, leader, read_at, cluster.total_tokens), steered=asked.get(row.name))
+                for row in nodes
+            ),
+            steering=steering,
             rebalances=tuple(
                 Rebalance(
                     id=row.id,
@@ -193,11 +216,13 @@ class Cluster:
         return self._inquiry.run(Statement(sql, args))
 
     def _require_schema(self) -> None:
-        if self._inquiry.schema_version(self._prefix) == 0:
+        version = self._inquiry.schema_version(self._prefix)
+        if version == 0:
             raise SchemaError(
                 f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
                 f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
             )
+        refuse_other_version(version, self._prefix)
 
 
 @contextmanager

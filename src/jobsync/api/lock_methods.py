@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from jobsync.api.lock_checks import checked_days, checked_patterns, is_storable
 from jobsync.api.membership import Membership
 from jobsync.core.errors import InvalidArgument
-from jobsync.core.pins import LikePattern
 from jobsync.core.tasks import Task, TaskId, as_task
 from jobsync.postgres.locks import NewLock
 
@@ -58,7 +58,7 @@ class LockMethods(Membership):
 
     def clear_locks_by_creator(self, creator: str) -> int:
         """Remove the locks that one node registered; give how many."""
-        if not isinstance(creator, str) or not creator or not _is_storable(creator):
+        if not isinstance(creator, str) or not creator or not is_storable(creator):
             raise InvalidArgument(f"creator={creator!r} is no node name; to remove all locks, call clear_all_locks()")
         desk = self._lock_desk()
         return 0 if desk is None else desk.clear_by(creator)
@@ -70,7 +70,7 @@ class LockMethods(Membership):
 
     def _store(self, locks: Iterable[LockTuple], expires_in_days: float | None) -> None:
         checked = {lock.task_id: lock for lock in (self._checked(lock) for lock in locks)}
-        days = _checked_days(expires_in_days)
+        days = checked_days(expires_in_days)
         desk = self._lock_desk()
         if desk is not None and checked:
             desk.register(list(checked.values()), days)
@@ -81,36 +81,8 @@ class LockMethods(Membership):
         task, patterns = lock[0], lock[1]
         reason = lock[2] if len(lock) == 3 else None
         text = as_task(task).text
-        if reason is not None and (not isinstance(reason, str) or not _is_storable(reason)):
+        if reason is not None and (not isinstance(reason, str) or not is_storable(reason)):
             raise InvalidArgument(
                 f"the reason of the lock on task {text!r} is {reason!r}: give a text without NUL, or None"
             )
-        return NewLock(text, self._token_of_text(text), _checked_patterns(text, patterns), reason)
-
-
-def _checked_patterns(text: str, patterns: object) -> tuple[str, ...]:
-    listed = [patterns] if isinstance(patterns, str) else patterns
-    if not isinstance(listed, list | tuple) or not listed:
-        raise InvalidArgument(
-            f"the lock on task {text!r} has no patterns: give a text such as 'gpu-%', or a list of them"
-        )
-    for pattern in listed:
-        if not isinstance(pattern, str) or not pattern or not _is_storable(pattern):
-            raise InvalidArgument(f"pattern {pattern!r} of the lock on task {text!r} is no text, empty, or holds NUL")
-        try:
-            LikePattern(pattern)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"the lock on task {text!r} is refused: {error}") from None
-    return tuple(listed)
-
-
-def _checked_days(days: object) -> float | None:
-    if days is None:
-        return None
-    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days < 1_000_000:
-        raise InvalidArgument(f"expires_in_days={days!r} is refused: give days, more than 0, or None for no end")
-    return float(days)
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+        return NewLock(text, self._token_of_text(text), checked_patterns(text, patterns), reason)

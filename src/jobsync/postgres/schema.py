@@ -98,9 +98,19 @@ def unusable_schema(prefix: str, reason: str) -> SchemaError:
     )
 
 
+def refuse_other_version(version: int, prefix: str) -> None:
+    """Refuse to read or steer by tables of another version than this program's. Raises SchemaError."""
+    _refuse_newer(version, prefix)
+    if version < latest_version():
+        raise SchemaError(
+            f"the tables {prefix}* are of schema version {version}, older than this program's {latest_version()}: run "
+            f"`jobsync migrate --appname {prefix}`, which is safe while workers run"
+        )
+
+
 def _refuse_newer(version: int, prefix: str) -> None:
     if version > latest_version():
         raise SchemaError(
             f"the tables {prefix}* are of schema version {version}, newer than this program's {latest_version()}: "
-            "update jobsync here before it joins the fleet"
+            "update jobsync here first"
         )

@@ -1,0 +1,146 @@
+"""What an administrator is told of a fleet, as values. Times are the database's; JSON has these field by field."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRange:
+    """The tokens from `first` up to, not including, `end`: who holds them, and for whom the plan wants them.
+
+    `node`, `epoch` and `assigned_at` are None where nobody holds them, `intended` where the plan has them for nobody.
+    """
+
+    first: int
+    end: int
+    node: str | None
+    intended: str | None
+    epoch: int | None
+    assigned_at: datetime | None
+
+    @property
+    def size(self) -> int:
+        """Count the tokens."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMove:
+    """Tokens that pass from one node to another; None is nobody. `ranges` are (first, end), end not included."""
+
+    source: str | None
+    target: str | None
+    tokens: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PastRebalance:
+    """One distribution that moved something.
+
+    `duration_ms` is what planning took. `settled_ms` is the time from the plan until every token that it moved was
+    granted to its new owner: no token was without an owner for longer, apart from the time in which a death was
+    noticed. None where that cannot be told: some have not arrived yet, or have moved on since.
+    """
+
+    id: int
+    triggered_at: datetime
+    reason: str
+    leader: str
+    nodes_before: int
+    nodes_after: int
+    tokens_moved: int
+    duration_ms: int
+    settled_ms: int | None
+    plan_version: int
+    moves: tuple[TokenMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What people ask of a node, or of the fleet (`node` None): `verb` is cordon, drain or freeze.
+
+    It is in force while `ended_at` is None; `ends_at` is when it will end by itself.
+    """
+
+    verb: str
+    node: str | None
+    reason: str | None
+    asked_by: str
+    asked_at: datetime
+    ends_at: datetime | None
+    ended_at: datetime | None
+    ended_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LockStatus:
+    """One lock. `step` is the place, from 1, of the pattern that decides now; None: none matches a live node.
+
+    `decides` is False where another lock on the same token was registered first.
+    """
+
+    task_id: str
+    token_id: int
+    node_patterns: tuple[str, ...]
+    reason: str | None
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    step: int | None
+    matches: tuple[str, ...]
+    decides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PastMove:
+    """One time that a token was moved in the plan."""
+
+    at: datetime
+    reason: str
+    source: str | None
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Who has a task, and why.
+
+    `rule` is a sentence: which lock and which step of it, what people steer, or the even deal. `past` are the moves of
+    the token that the history still has, newest first.
+    """
+
+    task_id: str
+    token: int
+    owner: str | None
+    owner_is_live: bool
+    epoch: int | None
+    since: datetime | None
+    intended: str | None
+    rule: str
+    lock: LockStatus | None
+    past: tuple[PastMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What the leader would plan; nothing was written. `counts` are the tokens of each node before and after."""
+
+    without: tuple[str, ...]
+    joining: tuple[str, ...]
+    reason: str
+    total_tokens: int
+    tokens_moved: int
+    moves: tuple[TokenMove, ...]
+    counts: dict[str, tuple[int, int]]
+    unplaced: int
+    unmatched_locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a pruning did: deleted old rows in so many `bites`, dropped whole days, deleted ended jobs."""
+
+    bites: int
+    days: int
+    jobs: int
