@@ -733,6 +733,16 @@ begin
     select n.kind, m.at_once, m.per_key into _kind, _at_once, _per_key
     from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
     where n.lane = gated.lane;
+    if _at_once is not null or _per_key is not null then
+        -- Whoever changes the limit waits for all who may have read the old one; it is read again under this lock.
+        if not pg_try_advisory_xact_lock_shared(hashtext('sync_job_limit'), hashtext(_kind)) then
+            is_mine := null;
+            return;
+        end if;
+        _at_once := null;
+        _per_key := null;
+        select m.at_once, m.per_key into _at_once, _per_key from sync_job_limit m where m.kind = _kind;
+    end if;
     _key := case when _per_key is not null then sync_job_key_name(_kind, gated.limit_key) end;
     if gated.crashes > 0 and not _suspects or _key is not null and not sync_job_has_room('key', _key, _per_key) then
         return;
@@ -1215,16 +1225,17 @@ begin
     if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.id = _id) then
         return true;
     end if;
-    -- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
-    if exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number > _most) then
-        return false;
-    end if;
+    -- Only the lowest free places may be had, as many as the limit leaves. Where none is taken beyond the limit, that is all of
+    -- them. Where it was lowered, the highest of its places stand for those beyond it, and nobody may have them, however old his
+    -- look is: for who left since then a place became free that is not counted yet, and never the other way.
     for _number in
         select f.number
         -- Enough to find a free one, and some more for others who look now; not all of a very high limit.
         from generate_series(1, least(_most, 64 + (
             select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))::integer) f(number)
         where not exists (select from sync_job_place p where p.scope = _scope and p.name = _name and p.number = f.number)
+        order by f.number
+        limit greatest(0, _most - (select count(*) from sync_job_place p where p.scope = _scope and p.name = _name))
     loop
         -- Without the advisory lock the insert would wait for another's transaction, and two might wait for each other.
         if pg_try_advisory_xact_lock(hashtext('sync_job_place'), hashtext(format('%s %s %s', _scope, _number, _name)))
@@ -1306,12 +1317,10 @@ begin
 end $$;
 
 -- Whether one more may run within a limit. It promises nothing: the primary key of the places decides (sync_job_enter_place).
--- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
 create or replace function sync_job_has_room(_scope text, _name text, _most integer) returns boolean
 language plpgsql stable as $$
 begin
-    return (select count(*) < _most and coalesce(max(p.number), 0) <= _most
-            from sync_job_place p where p.scope = _scope and p.name = _name);
+    return (select count(*) < _most from sync_job_place p where p.scope = _scope and p.name = _name);
 end $$;
 
 -- Whether a job is taken one by one. (A kind's limit is looked up where jobs are taken: it may come after the job.)
@@ -1648,7 +1657,8 @@ language sql as $$
 $$;
 
 -- Let at most so many jobs of a kind run at once, in the whole fleet; and at most so many of one limit_key. Null: no limit.
--- It holds for what is taken from now on; where it was lowered, nothing begins until those beyond it have ended.
+-- It holds for what is taken from now on, exactly: where it was lowered, jobs begin while fewer run than it says, and when this
+-- has returned nobody goes by the old one any more.
 create or replace function sync_job_set_limit(_kind text, _at_once integer, _per_key integer) returns void
 language plpgsql as $$
 begin
@@ -1656,6 +1666,7 @@ begin
         -- The names of its places would mix with those of another kind's keys.
         raise exception 'a kind with a tab in its name cannot have a limit' using errcode = '22023';
     end if;
+    perform pg_advisory_xact_lock(hashtext('sync_job_limit'), hashtext(_kind));  -- See sync_job_admit.
     if _at_once is null and _per_key is null then
         delete from sync_job_limit m where m.kind = _kind;
     else

@@ -124,7 +124,7 @@ class DumbQueue:
             wanted.append((("key", f"{job.kind}\t{job.limit_key}"), per_key))
         for scope, most in wanted:
             held = self.places.setdefault(scope, {})
-            if job.id not in held.values() and (len(held) >= most or max(held, default=0) > most):
+            if job.id not in held.values() and len(held) >= most:
                 return False
         for scope, most in wanted:
             held = self.places[scope]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.jobs import eventually
 from tests.postgres.support import Fleet, Member
 
 WORKERS = 8
@@ -160,19 +161,82 @@ def test_a_limit_holds_for_what_waited_before_it_was_set(crew: Crew) -> None:
     assert crew.take(member, 10) == []
 
 
-def test_lowering_lets_nobody_begin_until_enough_have_ended(crew: Crew) -> None:
+@pytest.mark.parametrize("first_to_end", ["the lowest places", "the highest places", "any"])
+def test_lowering_lets_others_begin_while_fewer_run_than_it_says(crew: Crew, first_to_end: str) -> None:
     crew.limit(5)
-    crew.enqueue(20)
+    crew.enqueue(40)
     member = crew.fleet.join("w")
     running = [job for _ in range(5) for job in crew.take(member)]
     assert len(running) == 5
     crew.limit(2)
-    while len(running) > 2:
-        assert crew.take(member, 10) == []
-        crew.end(member, running.pop(0))  # The lowest places get free first.
-    while running:
-        crew.end(member, running.pop(0))
-    assert len(crew.take(member, 10)) == 2
+    order = {"the lowest places": [0, 0, 0, 0, 0], "the highest places": [4, 3, 2, 1, 0], "any": [2, 0, 2, 0, 0]}
+    for position in order[first_to_end]:
+        began = crew.take(member, 10)
+        running += began
+        assert len(running) == max(2, len(running) - len(began))
+        crew.end(member, running.pop(position))
+    running += crew.take(member, 10)
+    assert len(running) == 2
+
+
+def test_a_lowered_limit_leaves_one_place_beside_the_last_beyond_it(crew: Crew) -> None:
+    crew.limit(5)
+    crew.enqueue(40)
+    member = crew.fleet.join("w")
+    running = [job for _ in range(5) for job in crew.take(member)]
+    crew.limit(2)
+    for job in running[:4]:
+        crew.end(member, job)
+    assert len(crew.take(member, 10)) == 1, "beside the one at the fifth place"
+    crew.end(member, running[4])
+    assert len(crew.take(member, 10)) == 1
+
+
+def test_no_more_run_than_a_lowered_limit_says_while_many_look(crew: Crew) -> None:
+    """Jobs beyond the limit end one by one while eight workers look for room."""
+    crew.limit(8)
+    crew.enqueue(140)
+    first = crew.fleet.join("first")
+    before = [job for _ in range(8) for job in crew.take(first)]
+    crew.limit(3)
+    began = monotonic()
+
+    def end_slowly() -> None:
+        with crew.fleet.connect() as conn:
+            nodes = "select count(*) from sync_node"
+            eventually(lambda: crew.fleet.value(nodes, conn=conn) == 1 + WORKERS, "all are there")
+            for job in before:
+                crew.fleet.sql("select pg_sleep(0.03)", conn=conn)
+                ended = monotonic()
+                crew.end(first, job)
+                crew.log.append(Ran(job[2], None, began, ended))
+
+    thread = threading.Thread(target=end_slowly)
+    thread.start()
+    crew.work_off(140)
+    thread.join(60)
+    late = [run for run in crew.log if run.began > began]
+    assert late
+    for run in late:
+        assert sum(other.began <= run.began < other.ended for other in crew.log) <= 3
+    assert crew.places() == 0
+
+
+def test_a_limit_that_is_lowered_waits_for_who_read_the_old_one(crew: Crew) -> None:
+    crew.limit(2)
+    crew.enqueue(10)
+    taker, other = crew.fleet.join("taker"), crew.fleet.join("other")
+    setter = crew.fleet.connect()
+    with taker.conn.transaction():
+        assert len(crew.take(taker)) == 1
+        lower = "select sync_job_set_limit('resize', 1, null)"
+        thread = threading.Thread(target=lambda: crew.fleet.sql(lower, conn=setter))
+        thread.start()
+        waits = "select count(*) from pg_locks where pid = $1::integer and not granted"
+        eventually(lambda: crew.fleet.value(waits, setter.info.backend_pid) == 1, "it waits")
+        assert crew.take(other) == [], "nobody goes by the old limit any more"
+    thread.join(20)
+    assert crew.take(other) == []
 
 
 def test_raising_lets_more_begin_at_once(crew: Crew) -> None:

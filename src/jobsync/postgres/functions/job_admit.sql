@@ -21,6 +21,16 @@ begin
     select n.kind, m.at_once, m.per_key into _kind, _at_once, _per_key
     from sync_job_lane n left join sync_job_limit m on m.kind = n.kind
     where n.lane = gated.lane;
+    if _at_once is not null or _per_key is not null then
+        -- Whoever changes the limit waits for all who may have read the old one; it is read again under this lock.
+        if not pg_try_advisory_xact_lock_shared(hashtext('sync_job_limit'), hashtext(_kind)) then
+            is_mine := null;
+            return;
+        end if;
+        _at_once := null;
+        _per_key := null;
+        select m.at_once, m.per_key into _at_once, _per_key from sync_job_limit m where m.kind = _kind;
+    end if;
     _key := case when _per_key is not null then sync_job_key_name(_kind, gated.limit_key) end;
     if gated.crashes > 0 and not _suspects or _key is not null and not sync_job_has_room('key', _key, _per_key) then
         return;

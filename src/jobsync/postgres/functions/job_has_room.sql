@@ -1,8 +1,6 @@
 -- Whether one more may run within a limit. It promises nothing: the primary key of the places decides (sync_job_enter_place).
--- A place beyond the limit is of a job that began before the limit was lowered: nothing begins beside it.
 create or replace function sync_job_has_room(_scope text, _name text, _most integer) returns boolean
 language plpgsql stable as $$
 begin
-    return (select count(*) < _most and coalesce(max(p.number), 0) <= _most
-            from sync_job_place p where p.scope = _scope and p.name = _name);
+    return (select count(*) < _most from sync_job_place p where p.scope = _scope and p.name = _name);
 end $$;

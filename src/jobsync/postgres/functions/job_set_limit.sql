@@ -1,5 +1,6 @@
 -- Let at most so many jobs of a kind run at once, in the whole fleet; and at most so many of one limit_key. Null: no limit.
--- It holds for what is taken from now on; where it was lowered, nothing begins until those beyond it have ended.
+-- It holds for what is taken from now on, exactly: where it was lowered, jobs begin while fewer run than it says, and when this
+-- has returned nobody goes by the old one any more.
 create or replace function sync_job_set_limit(_kind text, _at_once integer, _per_key integer) returns void
 language plpgsql as $$
 begin
@@ -7,6 +8,7 @@ begin
         -- The names of its places would mix with those of another kind's keys.
         raise exception 'a kind with a tab in its name cannot have a limit' using errcode = '22023';
     end if;
+    perform pg_advisory_xact_lock(hashtext('sync_job_limit'), hashtext(_kind));  -- See sync_job_admit.
     if _at_once is null and _per_key is null then
         delete from sync_job_limit m where m.kind = _kind;
     else
