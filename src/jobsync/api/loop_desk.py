@@ -95,6 +95,11 @@ class LoopDesk:
         self._node.require_running()
 
     @property
+    def servers_met(self) -> int:
+        """How many servers, or timelines of one, the rows came from so far."""
+        return self._node.engine.standing.servers_met
+
+    @property
     def stopping(self) -> bool:
         """Whether the job was stopped."""
         return self._stop.is_set()

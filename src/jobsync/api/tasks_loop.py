@@ -72,6 +72,10 @@ class Worker(Claimer, Protocol):
         """Raise what ended the node, if it ended."""
 
     @property
+    def servers_met(self) -> int:
+        """How many servers, or timelines of one, the rows came from so far: a new one may lack what was done."""
+
+    @property
     def stopping(self) -> bool:
         """Whether the job was stopped."""
 
@@ -100,6 +104,7 @@ class TaskLoop:
         self._counts_as_done = True
         self._lost = False
         self._done_in_run: set[str] = set()
+        self._servers_met = worker.servers_met
         self._seen_undone: dict[str, None] = {}
         self._idle_sec = IDLE_FIRST_SEC
         self._closed = self._superseded = False
@@ -367,6 +372,9 @@ class TaskLoop:
         """Begin another walk, unless every id is done by somebody; wait a little where nothing was left to claim."""
         if not self._walks_again:
             return False
+        if self._servers_met != self._worker.servers_met:
+            self._ask_new_server()
+            return True
         undone = [text for text in self._seen_undone if text not in self._done_in_run]
         for start in range(0, max(len(undone), 1), ASK_BATCH):
             # Asking writes first what waits here, and so finds out what others have taken over meanwhile.
@@ -379,6 +387,20 @@ class TaskLoop:
         self._idle_sec = min(IDLE_MOST_SEC, self._idle_sec * 2)
         self._begin_walk()
         return True
+
+    def _ask_new_server(self) -> None:
+        """After a fail-over, do again what the new server does not know to be done.
+
+        A claim of it may stand there all the same, by this living node, and would keep its next owner from it: it is
+        released.
+        """
+        self._servers_met = self._worker.servers_met
+        known = list(self._done_in_run)
+        self._done_in_run = set()
+        for start in range(0, len(known), ASK_BATCH):
+            self._done_in_run |= self._worker.done_by_anybody(known[start : start + ASK_BATCH])
+        self._worker.release_batch([text for text in known if text not in self._done_in_run])
+        self._begin_walk()
 
 
 def _taken_from(tasks: deque[Task]) -> Iterator[Task]:

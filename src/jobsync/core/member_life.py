@@ -132,6 +132,7 @@ class Life(MemberState):
         # The generation alone would not do: it stands in rows that a fail-over may roll back.
         changed = (self._generation, self._server) != (generation, server)
         self._generation, self._server = generation, server
+        self._servers_met += changed
         return changed
 
     def _meet_stranger(self) -> None:

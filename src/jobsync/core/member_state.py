@@ -57,6 +57,7 @@ class MemberState:
         self._timing_when_bound = self._timing
         self._generation: int | None = None
         self._server: tuple[str, str] | None = None
+        self._servers_met = 0
         self._rebinds = 0
         self._stranger = False
         self._reread = False
@@ -186,6 +187,7 @@ class MemberState:
             last_reply=self._last_reply,
             session_lease_ms=None if lease_sec is None else milliseconds(lease_sec),
             hears_jobs=self._bound and self._jobs_heard,
+            servers_met=self._servers_met,
         )
         if standing != self._published:
             self._published = standing

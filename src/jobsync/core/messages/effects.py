@@ -24,7 +24,8 @@ class Phase(Enum):
 class Standing:
     """All that readers of other threads may know of the member, as one value.
 
-    `live` counts live nodes that take tokens. `hears_jobs`: a session is bound, and is notified of jobs.
+    `live` counts live nodes that take tokens. `hears_jobs`: a session is bound, and is notified of jobs. `servers_met`
+    grows when the rows come from another server or timeline than before, which may lack what was acknowledged.
     """
 
     phase: Phase
@@ -39,6 +40,7 @@ class Standing:
     last_reply: Instant | None
     session_lease_ms: int | None
     hears_jobs: bool = False
+    servers_met: int = 0
 
 
 # How a node stands that is in no fleet, not yet or no more.
