@@ -41,7 +41,11 @@ class Worker:
         self.events_file = directory / f"{stem}.events"
         self.log = directory / f"{stem}.log"
         self.begun_file = directory / f"{stem}.begun"
-        files = {"answers": self.answers, "events": self.events_file, "log": self.log, "begun": self.begun_file}
+        self.acked_file = directory / f"{stem}.acked"
+        files = {
+            "answers": self.answers, "events": self.events_file, "log": self.log, "begun": self.begun_file,
+            "acked": self.acked_file,
+        }  # fmt: skip
         for file in files.values():
             file.touch()
         self._may_end = directory / f"{stem}.may-end"
@@ -126,6 +130,11 @@ class Worker:
         return self.log.read_text()[-3000:]
 
     @property
+    def acked(self) -> set[str]:
+        """What the database had acknowledged as done: audits by the ledger, transactions by their COMMIT."""
+        return set(self.acked_file.read_text().split())
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.events_file.read_text().splitlines()]
 
@@ -195,6 +204,12 @@ class Fleet:
         # A status that says so may run ahead of the sampling thread, and so of the file.
         eventually(covered, "every task is covered again")
         return max(first.values()) - since_sec
+
+    def seconds_to_steady_cover(self, since_sec: float, until_sec: float) -> float:
+        """Tell how long after an instant some task was last answered yes by nobody, up to another instant."""
+        answers = [worker.samples for worker in self.workers]
+        ends = (last_gap_end(answers, task, since_sec, until_sec) for task in range(self.tokens))
+        return max(0.0, max(ends) - since_sec)
 
     def __enter__(self) -> Self:
         return self
@@ -266,3 +281,17 @@ def overlaps(answers: Iterable[tuple[str, list[Sample]]], tasks: int) -> list[tu
             if stop_sec > end_sec:
                 end_sec, holder = stop_sec, name
     return found
+
+
+def last_gap_end(answers: Iterable[list[Sample]], task: int, since_sec: float, until_sec: float) -> float:
+    """Give the end of the last time, between two instants, in which nobody said yes for a task; `since_sec` if none.
+
+    Pauses between samples that a busy machine makes are no gaps.
+    """
+    spans = sorted(span for samples in answers for span in intervals(samples, task) if span[1] > since_sec)
+    covered_sec = ended_sec = since_sec
+    for start_sec, stop_sec in spans:
+        if start_sec - covered_sec > SILENCE_SEC:
+            ended_sec = min(start_sec, until_sec)
+        covered_sec = max(covered_sec, stop_sec)
+    return until_sec if until_sec - covered_sec > SILENCE_SEC else ended_sec

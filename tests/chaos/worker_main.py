@@ -18,6 +18,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from jobsync import CoordinationConfig, Job, JobsyncError
 from jobsync.core.belief import Belief
 from jobsync.core.holding import Holding
 from jobsync.core.member import Member
+from jobsync.core.member_life import Life
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
+from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
 from tests.chaos.points import (
     AFTER_LAST_STATEMENT,
@@ -60,6 +63,7 @@ class Worker:
         self.questions: list[str] = given["questions"]
         self.answers = os.open(given["answers"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.begun = os.open(given["begun"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.acked = os.open(given["acked"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.events = Path(given["events"])
         self.may_end = Path(given["may_end"])
         self.is_sampled = given.get("is_sampled", True)
@@ -81,8 +85,24 @@ class Worker:
         self.note("removed", tokens)
         self.points.reach(IN_HANDOVER)
 
+    def acknowledge(self, items: Iterable[object]) -> None:
+        """Append to a file what the database has said to be done."""
+        os.write(self.acked, "".join(f"{item}\n" for item in items).encode())
+
+    def note_acknowledged_audits(self) -> None:
+        """Have the ledger tell of audits that the database has taken, before anything else becomes of them."""
+        write = Ledger._write_audits
+
+        def wrapped(ledger: Ledger, batch: dict[str, int]) -> None:
+            items = list(batch)
+            write(ledger, batch)
+            self.acknowledge(item for item in items if item not in ledger._taken)
+
+        Ledger._write_audits = wrapped  # type: ignore[assignment, method-assign]
+
     def live(self) -> None:
         self.points.wrap()
+        self.note_acknowledged_audits()
         with self.job:
             if self.is_sampled:
                 threading.Thread(target=self.sample, daemon=True).start()
@@ -199,6 +219,7 @@ class Worker:
             conn.execute(f"insert into {table} values (%s)", (task,))
             time.sleep(pace_sec / 2)
             self.points.reach(AFTER_LAST_STATEMENT)
+        self.acknowledge([task])
 
     def do_stick(self, task: str, grants: str) -> None:
         """Leave a transaction open that holds a lock on a grant, and whose connection outlives this process."""
@@ -235,7 +256,13 @@ def forget_nothing() -> None:
     Member._let_run_out = lambda self: None  # type: ignore[method-assign]
 
 
+def trust_any_server() -> None:
+    """Break the rule on purpose: after a fail-over, take over what the rows say, at once."""
+    Life._meet_stranger = lambda self: None  # type: ignore[method-assign]
+
+
 MUTANTS = {
+    "quarantine": trust_any_server,
     "leases": forget_nothing,
     "claims": claim_everything,
     "transactions": forget_the_transaction,
