@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobsync.api.checks import checked_name, checked_seconds
-from jobsync.api.fleet_values import Pruned, Steered
+from jobsync.api.fleet_values import NodeLoad, Pruned, Steered
 from jobsync.api.lock_checks import checked_days, checked_patterns
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
@@ -74,6 +74,11 @@ class FleetSteering:
         types = ("text", "boolean", "text")
         ended = self._inquiry.run(call("resume", self._prefix, node, everything, _by(by), types=types))
         return [each for each in in_force if (each.verb, each.node) in ended]
+
+    def load_of(self, node: str) -> NodeLoad:
+        """Count what a node still has: what a drain waits for."""
+        self._require_schema()
+        return NodeLoad(*self._inquiry.run(statement("node_load", self._prefix, checked_name("node", node)))[0])
 
     def steering(self, *, past: bool = False) -> list[Steered]:
         """List what is asked of nodes and the fleet; with `past`, the latest of what has ended as well."""

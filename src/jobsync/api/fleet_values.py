@@ -74,6 +74,14 @@ class Steered:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """What a node still has: tokens, and jobs that it has taken and not ended."""
+
+    tokens: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class LockStatus:
     """One lock. `step` is the place, from 1, of the pattern that decides now; None: none matches a live node.
 

@@ -13,8 +13,9 @@ def main() -> None:
     """Run the command; say in one line what to install where the extra is missing."""
     try:
         from jobsync.cli.app import app  # noqa: PLC0415 - only the command needs the extra, not its workers
+
+        app()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
         sys.exit(f"the jobsync command needs {error.name}, which is not installed: pip install 'jobsync[cli]'")
-    app()

@@ -1,20 +1,21 @@
 """The commands and their options. What they do stands in modules of their own, loaded when a command is called."""
 
 import json
-import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
-from jobsync import JobsyncError
-from jobsync.api.cluster import migrate as migrate_schema
-from jobsync.api.cluster import read_status, schema_sql
+from jobsync.cli import looking, steering
 from jobsync.cli.jobs import jobs
+from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.processes import config_of
+from jobsync.cli.shared import asked
+from jobsync.cli.shared import console as _console
+from jobsync.core.errors import JobsyncError
 
 
 class OneLineErrors(TyperGroup):
@@ -33,16 +34,22 @@ app = typer.Typer(
     cls=OneLineErrors,
     help="Coordination for fleets of Python workers on PostgreSQL.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
 app.add_typer(jobs, name="jobs")
-
-
-def _console() -> Console:
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+app.add_typer(locks, name="locks")
+_READING: tuple[Callable[..., None], ...] = (
+    looking.nodes,
+    looking.tokens,
+    looking.history,
+    looking.explain,
+    looking.plan,
+)
+_STEERING: tuple[Callable[..., None], ...] = (steering.cordon, steering.drain, steering.freeze, steering.resume)
+for _command in (*_READING, *_STEERING):
+    app.command()(_command)
 
 
 @app.command()
@@ -163,7 +170,8 @@ def worker(
 @app.command()
 def status(*, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
     """Show the fleet: nodes, tokens, latest rebalances. Exit status 0 healthy, 1 not, 2 cannot ask."""
-    found = read_status(config_of({"dsn": dsn, "appname": appname}))
+    with asked(dsn, appname) as cluster:
+        found = cluster.status()
     view = import_module("jobsync.cli.status_view")
     if as_json:
         typer.echo(json.dumps(view.status_as_dict(found), indent=2))
@@ -181,9 +189,10 @@ def migrate(
 ) -> None:
     """Create the fleet's tables, or bring them up to this version; safe while workers run."""
     config = config_of({"dsn": dsn, "appname": appname})
+    cluster = import_module("jobsync.api.cluster")
     if print_sql:
-        typer.echo(schema_sql(config.appname))
-    elif migrate_schema(config):
+        typer.echo(cluster.schema_sql(config.appname))
+    elif cluster.migrate(config):
         typer.echo(f"the tables {config.prefix}* are ready")
     else:
         typer.echo(f"the tables {config.prefix}* were up to date: nothing to do")

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from jobsync import InvalidArgument, JobQueue, StoredJob
-from jobsync.cli import jobs_view as view
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.processes import config_of
-from jobsync.core.queue.stored import UNFINISHED
+from jobsync.cli.shared import console as _console
+from jobsync.core.errors import InvalidArgument
+from jobsync.core.queue.stored import UNFINISHED, StoredJob
+
+if TYPE_CHECKING:
+    from jobsync import JobQueue
 
 NOTHING = 1
 PAGE = 500
@@ -46,14 +49,16 @@ QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]")]
 jobs = typer.Typer(help="Look at the queue's jobs, retry and cancel them.", no_args_is_help=True)
 
 
+def _view() -> Any:
+    return import_module("jobsync.cli.jobs_view")
+
+
 @contextmanager
-def _queue(dsn: str | None, appname: str | None) -> Iterator[JobQueue]:
+def _queue(dsn: str | None, appname: str | None) -> "Iterator[JobQueue]":
+    from jobsync import JobQueue  # noqa: PLC0415 - other commands need not wait for it
+
     with JobQueue(config_of({"dsn": dsn, "appname": appname})) as queue:
         yield queue
-
-
-def _console() -> Console:
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
 @jobs.command("list")
@@ -72,9 +77,9 @@ def list_jobs(
         found = asked.list_jobs(status=_text(status), kind=kind, queue=queue, limit=limit)
         counts = {} if as_json else asked.counts(queue=queue)
     if as_json:
-        typer.echo(json.dumps([view.job_as_dict(job) for job in found], indent=2))
+        typer.echo(json.dumps([_view().job_as_dict(job) for job in found], indent=2))
     elif found:
-        view.show_jobs(_console(), found, counts)
+        _view().show_jobs(_console(), found, counts)
     else:
         typer.echo(f"no jobs{_of(_text(status), kind, queue)}", err=True)
     raise typer.Exit(0 if found else NOTHING)
@@ -93,9 +98,9 @@ def show(
         found = _one(asked, job)
         errors = asked.errors(found.id)
     if as_json:
-        typer.echo(json.dumps(view.timeline_as_dict(found, errors), indent=2))
+        typer.echo(json.dumps(_view().timeline_as_dict(found, errors), indent=2))
     else:
-        view.show_timeline(_console(), found, errors)
+        _view().show_timeline(_console(), found, errors)
 
 
 @jobs.command()
@@ -153,9 +158,9 @@ def counts(*, queue: Queue = None, dsn: Dsn = None, appname: Appname = None, as_
     with _queue(dsn, appname) as asked:
         found, paused, unknown = asked.counts(queue=queue), asked.paused(), asked.unknown_kinds()
     if as_json:
-        typer.echo(json.dumps(view.counts_as_dict(found, paused, unknown), indent=2))
+        typer.echo(json.dumps(_view().counts_as_dict(found, paused, unknown), indent=2))
     else:
-        view.show_counts(_console(), found, paused, unknown)
+        _view().show_counts(_console(), found, paused, unknown)
 
 
 @jobs.command()
@@ -176,7 +181,7 @@ def resume(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = 
 # --- what several commands share -----------------------------------------------------------------
 
 
-def _one(queue: JobQueue, named: str) -> StoredJob:
+def _one(queue: "JobQueue", named: str) -> StoredJob:
     """Find a job by its number; else by its job_id."""
     found = queue.get(int(named)) if named.isdecimal() and len(named) < 19 else None
     found = found or queue.get_by_job_id(named)
@@ -218,7 +223,7 @@ def _tell_one(done: bool, text: str, refusal: str) -> None:  # noqa: FBT001 - wh
         raise typer.Exit(NOTHING)
 
 
-def _many(queue: JobQueue, verb: str, which: Which, act: Callable[[], int], *, yes: bool) -> None:
+def _many(queue: "JobQueue", verb: str, which: Which, act: Callable[[], int], *, yes: bool) -> None:
     """Ask, unless told not to, and do it to all that match."""
     if not yes:
         found = sum(

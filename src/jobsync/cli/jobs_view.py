@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobsync import ActiveLease, AttemptError, StoredJob, UnknownKind
-from jobsync.cli.status_view import as_plain, span
+from jobsync.cli.shared import as_plain
+from jobsync.cli.status_view import span
 
 STATUS_STYLES = {
     "pending": "",

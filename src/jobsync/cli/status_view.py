@@ -1,7 +1,6 @@
 """`jobsync status`, for people and for programs."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobsync.api.cluster import ClusterStatus, NodeStatus
+from jobsync.cli.shared import as_plain, at, shown
 
 
 def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
@@ -19,22 +19,10 @@ def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
         "live_nodes": status.live_nodes,
         "live_tokenless": status.live_tokenless,
         "tokens_live": status.tokens_live,
+        "frozen": status.frozen,
     }
     plain: dict[str, Any] = as_plain(found)
     return plain
-
-
-def as_plain(value: Any) -> Any:
-    """Give a value as JSON takes it; times as ISO 8601 texts."""
-    match value:
-        case dict():
-            return {key: as_plain(each) for key, each in value.items()}
-        case list() | tuple():
-            return [as_plain(each) for each in value]
-        case datetime():
-            return value.isoformat()
-        case _:
-            return value
 
 
 def show_status(console: Console, status: ClusterStatus) -> None:
@@ -63,6 +51,10 @@ def _summary(status: ClusterStatus) -> Text:
     line = Text.assemble(word, ": ", held, f", plan {status.plan_version}")
     if status.locks:
         line.append(f", {_count(status.locks, 'lock')}")
+    if status.frozen:
+        frozen = next(each for each in status.steering if each.verb == "freeze")
+        until = at(frozen.ends_at) if frozen.ends_at else "`jobsync resume`"
+        line.append(f"; frozen by {shown(frozen.asked_by)} until {until}", "yellow")
     if status.quarantined:
         line.append("; in quarantine after a fail-over: nothing is granted until a whole lease has passed", "yellow")
     return line
@@ -86,22 +78,31 @@ def _nodes(status: ClusterStatus) -> Table:
     table.add_column("since", no_wrap=True)
     for node in status.nodes:
         table.add_row(
-            Text(node.name),
-            _state(node),
+            shown(node.name),
+            state_of(node),
             f"{node.tokens:,}" if node.takes_tokens or node.tokens else "none",
             f"{node.share:.1%}" if node.takes_tokens or node.tokens else "",
             f"{span(node.heartbeat_age_sec)} ago",
-            Text(f"{node.host or '?'}:{node.pid or '?'}"),
+            f"{shown(node.host, nobody='?')}:{node.pid or '?'}",
             f"{span((status.read_at - node.created_on).total_seconds())}",
             style="" if node.is_live else "dim",
         )
     return table
 
 
-def _state(node: NodeStatus) -> Text:
+def state_of(node: NodeStatus) -> Text:
+    """Say how a node is, and what is asked of it, in a few words."""
+    words = []
     if node.is_leader:
-        return Text("leads", style="bold") if node.state == "live" else Text(f"leads, {node.state}")
-    return Text(node.state, style="" if node.is_live else "red")
+        words.append("leads")
+    if node.state != "live" or not (node.is_leader or node.steered):
+        words.append(node.state)
+    if node.steered == "cordon":
+        words.append("cordoned")
+    elif node.steered == "drain":
+        words.append("draining" if node.tokens else "drained")
+    style = "red" if not node.is_live else "yellow" if node.steered else "bold" if node.is_leader else ""
+    return Text(", ".join(words), style=style)
 
 
 def _rebalances(status: ClusterStatus) -> Table:
@@ -113,8 +114,8 @@ def _rebalances(status: ClusterStatus) -> Table:
     for row in status.rebalances:
         table.add_row(
             f"{span((status.read_at - row.triggered_at).total_seconds())} ago",
-            row.reason,
-            Text(row.leader),
+            shown(row.reason),
+            shown(row.leader),
             f"{row.nodes_before} to {row.nodes_after}",
             f"{row.tokens_moved:,}",
             f"{row.duration_ms} ms",
