@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import psycopg
 
@@ -28,10 +29,15 @@ local = threading.local()
 
 
 def began(job: RunningJob) -> None:
-    conn = getattr(local, "conn", None)
-    if conn is None:
-        conn = local.conn = psycopg.connect(dsn, autocommit=True)
-    conn.execute(f"insert into {prefix}ran (id, worker, attempt) values (%s, %s, %s)", (job.id, name, job.attempt))
+    written = False
+    while not written:
+        # A database that fails over is waited for: what is tried here is the worker's patience, not the handler's.
+        with suppress(psycopg.OperationalError):
+            conn = getattr(local, "conn", None)
+            if conn is None or conn.closed:
+                conn = local.conn = psycopg.connect(dsn, autocommit=True)
+            record = f"insert into {prefix}ran (id, worker, attempt) values (%s, %s, %s)"
+            written = conn.execute(record, (job.id, name, job.attempt)).rowcount == 1
 
 
 @worker.handles("quick")

@@ -7,7 +7,7 @@ has two owners, since nothing is granted on the new server before every lease fr
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
 from tests.chaos.fleet import Fleet, Worker
 from tests.chaos.judge import Claimed, Evidence, complaints, read_begun
+from tests.chaos.test_worker_death import Crew
 from tests.replicas import Standby, dsn_of_both, lose_machine, nothing_is_sent_on, wait_for_standby
 from tests.servers import PrivateServer, new_dir
+from tests.worker.support import leases, queue
 
 pytestmark = pytest.mark.chaos
 
@@ -27,7 +29,7 @@ QUICK = {"heartbeat_interval_sec": 0.4, "heartbeat_timeout_sec": 1.5, "handover_
 DEFAULT: dict[str, Any] = {}
 CONNECT_SEC = 2.0  # The longest pause between two tries to connect.
 BUSY_SEC = 3.0  # What a busy machine may add to a bound.
-LIMIT_SEC = 120.0
+LIMIT_SEC = 60.0
 
 MakePair = Callable[..., tuple[PrivateServer, Standby]]
 
@@ -227,3 +229,40 @@ def test_the_judge_convicts_a_fleet_without_the_quarantine(make_pair: MakePair, 
     fleet = stranded_owner(make_pair(synchronous=False), tmp_path, break_rule=True)
     with pytest.raises(AssertionError, match="owned twice"):
         fleet.assert_exclusive()
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+def done_jobs(server: PrivateServer) -> set[int]:
+    return {number for (number,) in query(server.dsn, "select id from sync_job where status = 'done'")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synchronous", [True, False], ids=["synchronous", "asynchronous"])
+def test_jobs_outlive_a_lost_primary(make_pair: MakePair, *, synchronous: bool) -> None:
+    """Every job that the standby has is done; with a synchronous one, every end that was acknowledged stands."""
+    primary, standby = make_pair(synchronous=synchronous)
+    dsn = dsn_of_both(primary, standby)
+    with queue(dsn, "sync_") as jobs, closing(Crew(dsn, "sync_")) as crew:
+        query(dsn, "create table sync_ran (id bigint, worker text, attempt bigint, at timestamptz default now())")
+        numbers = jobs.enqueue_many([("quick", None)] * 6000)
+        crew.start("one", slots=4)
+        crew.start("two", slots=4)
+        eventually(lambda: jobs.counts()["done"] > 50, "some are done", limit_sec=LIMIT_SEC)
+        with nothing_is_sent_on(primary) if not synchronous else nullcontext():
+            done = done_jobs(standby)
+            held = jobs.counts()["done"]
+            eventually(lambda: jobs.counts()["done"] > held + 50, "more are done", limit_sec=LIMIT_SEC)
+            more = done_jobs(primary)
+            lose_machine(primary)
+        standby.promote()
+        with queue(standby.dsn, "sync_") as after:
+            kept = done_jobs(standby)
+            assert done <= kept
+            assert (more <= kept) is synchronous, "an acknowledged end is lost, or the test shows nothing"
+            eventually(lambda: after.counts()["done"] == 6000, "all are done", limit_sec=LIMIT_SEC)
+            eventually(lambda: leases(standby.dsn, "sync_") == 0, "no lease is left")
+        ran = Counter(number for number, _ in query(standby.dsn, "select id, worker from sync_ran"))
+        print(f"{len(more - kept)} ends were lost; {sum(count > 1 for count in ran.values())} jobs ran again")
+        assert set(ran) == set(numbers)
