@@ -58,7 +58,7 @@ def test_small_batches_are_not_claimed_ahead() -> None:
 # --- claiming beside the work ----------------------------------------------------------------------
 
 
-BATCH: Batch = [(Task("x"), 1), (Task("y"), 2)]
+BATCH = Batch([(Task("x"), "x", 1), (Task("y"), "y", 2)])
 
 
 class Claimer:

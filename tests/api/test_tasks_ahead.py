@@ -123,7 +123,7 @@ def test_claims_that_come_late_are_not_released_under_a_later_loop(
             if isinstance(coming := tasks._coming, Claiming):
                 break
         assert isinstance(coming, Claiming)
-        first, second, *_ = (task.text for task, _ in coming.batch)
+        first, second, *_ = (text for _, text, _ in coming.batch)
         with job.tasks([first, second]) as later:
             assert next(later).text == first
             answer.set()

@@ -66,7 +66,10 @@ def test_an_audit_is_written_by_itself_within_its_time(job: Job, server_dsn: str
         assert boot_sec() - began_sec < 0.4
 
 
-def test_a_flush_leaves_nothing_pending(job: Job, server_dsn: str, prefix: str) -> None:
+def test_a_flush_leaves_nothing_pending(
+    job: Job, server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobsync.runtime.ledger.CLAIM_DELAY_SEC", 60.0)
     with ledger_of(job, prefix) as ledger:
         ledger.claim_soon("a")
         ledger.done(["b", "c"])

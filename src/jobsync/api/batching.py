@@ -7,12 +7,25 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from jobsync.core.tasks import Task
+from jobsync.core.tokens import TokenSet
 from jobsync.runtime.waiting import Flag, begin
 
-Batch = list[tuple[Task, int]]  # each task with its token
 BATCH_SEC = 0.1
 FIRST_AHEAD = 32
 ABANDON_SEC = 1.0
+
+
+class Batch(list[tuple[Task, str, int]]):
+    """Tasks that were this node's, each with its text and its token.
+
+    `within` is the one set of tokens in which all of them were found, None where it changed meanwhile.
+    """
+
+    within: TokenSet | None = None
+
+    def found_in(self, tokens: TokenSet) -> None:
+        """Those that come next are found in this set."""
+        self.within = tokens if not self or tokens is self.within else None
 
 
 class Pace:

@@ -20,7 +20,7 @@ MOST_BEHIND = 50_000
 
 
 class LoopDesk:
-    """What a `tasks()` loop asks of its job; see `jobsync.api.tasks_loop.Worker` for each."""
+    """What a `tasks()` loop asks of its job; see `jobsync.api.loop_worker.Worker` for each."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class LoopDesk:
     def claim_batch(self, batch: Batch, given_up: Callable[[], bool]) -> set[str]:
         """Claim durably; give the texts of those that are this node's."""
         ledger = self._ledger
-        texts = [task.text for task, _ in batch]
+        texts = [text for _, text, _ in batch]
         if not isinstance(ledger, Ledger):
             return ledger.claim_now(texts)
         if ledger.pending > MOST_BEHIND:
             ledger.flush()  # Bodies that are quicker than the disk wait for it here.
-        tokens = [token for _, token in batch]
+        tokens = [token for _, _, token in batch]
         return self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
 
     def claim_stands(self, text: str, incarnation: int) -> bool:

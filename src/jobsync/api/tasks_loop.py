@@ -12,16 +12,19 @@ there each id is claimed by itself.
 In a run, a source that can be walked again is walked until every id is done by somebody.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Self, TypeAlias
 
-from jobsync.api.batching import Batch, Claimer, Claiming, Pace
+from jobsync.api.batching import Batch, Claiming, Pace
+from jobsync.api.loop_worker import Worker
 from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
+from jobsync.core.tokens import TokenSet
 
 MOST_IN_BATCH = 4_096
 ASK_BATCH = 5_000
@@ -33,55 +36,6 @@ UNCERTAIN_SEC = 0.05
 IDLE_MOST_SEC = 0.5
 
 Source: TypeAlias = Iterable[TaskId | Task] | Callable[[], Iterable[TaskId | Task]]
-
-
-class Worker(Claimer, Protocol):
-    """What the loop needs of its job."""
-
-    def now_sec(self) -> float:
-        """Read the clock."""
-
-    def holding_now(self) -> Holding | None:
-        """Give what is held this instant."""
-
-    def token_of_text(self, text: str) -> int:
-        """Give the token of a task."""
-
-    def take_in_hand(self, token: int) -> None:
-        """Let hand-overs of this token wait."""
-
-    def put_back(self, token: int) -> None:
-        """Let them wait no more."""
-
-    def claim_stands(self, text: str, incarnation: int) -> bool:
-        """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""
-
-    def record_done(self, texts: list[str]) -> None:
-        """Record that tasks are done."""
-
-    def done_by_anybody(self, texts: list[str]) -> set[str]:
-        """Ask which tasks are done in the run, by whomever."""
-
-    def taken_back(self) -> set[str]:
-        """Give, once, what was done here and could not be recorded: others have taken it over."""
-
-    def pause(self, seconds: float) -> bool:
-        """Wait for a change of tokens, at most so long; True when the job was stopped."""
-
-    def require_running(self) -> None:
-        """Raise what ended the node, if it ended."""
-
-    @property
-    def servers_met(self) -> int:
-        """How many servers, or timelines of one, the rows came from so far: a new one may lack what was done."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the job was stopped."""
-
-    @property
-    def in_run(self) -> bool:
-        """Whether the job works within a run."""
 
 
 class TaskLoop:
@@ -96,9 +50,10 @@ class TaskLoop:
         self._looks_ahead = False
         self._look_ahead_at = -1
         self._pace = Pace(1)
-        self._ready: deque[tuple[Task, int]] = deque()
+        self._ready: deque[tuple[Task, str, int]] = deque()
+        self._within: TokenSet | None = None
         self._coming: Claiming | Exception | None = None
-        self._in_hand: tuple[Task, int] | None = None
+        self._in_hand: tuple[Task, str, int] | None = None
         self._held: Holding | None = None
         self._asked_sec = 0.0
         self._counts_as_done = True
@@ -121,7 +76,8 @@ class TaskLoop:
                 "this loop ended when job.tasks() was called again: a job has one loop at a time; what this one had "
                 "claimed was released, and its task in hand is not done"
             )
-        self._finish_in_hand()
+        if self._in_hand is not None:
+            self._finish_in_hand(*self._in_hand)
         while not self._closed and not self._worker.stopping:
             if self._take_owned():
                 assert self._in_hand is not None
@@ -135,20 +91,21 @@ class TaskLoop:
 
     def done(self) -> None:
         """Mark the task in hand done now, as before a `break`."""
-        self._finish_in_hand()
+        if self._in_hand is not None:
+            self._finish_in_hand(*self._in_hand)
 
     def close(self) -> None:
         """Leave the task in hand not done, and release it and everything that was claimed and not begun."""
         if self._closed:
             return
         self._closed = True
-        texts = [task.text for task, _ in self._ready]
+        texts = [text for _, text, _ in self._ready]
         self._ready.clear()
         self._again.clear()
         if self._in_hand is not None:
-            (task, token), self._in_hand = self._in_hand, None
+            (_, text, token), self._in_hand = self._in_hand, None
             self._worker.put_back(token)
-            texts.append(task.text)
+            texts.append(text)
         coming, self._coming = self._coming, None
         if isinstance(coming, Claiming):
             texts += coming.abandon()
@@ -171,47 +128,46 @@ class TaskLoop:
 
     def fence_in_hand(self, text: str) -> Fence | None:
         """Give the right under which the task in hand was taken up, if it is this one."""
-        if self._in_hand is None or self._in_hand[0].text != text or self._held is None:
+        if self._in_hand is None or self._in_hand[1] != text or self._held is None:
             return None
-        return self._held.fence_of(self._in_hand[1])
+        return self._held.fence_of(self._in_hand[2])
 
     def note_recorded(self, text: str) -> None:
         """A transaction has recorded the task in hand: nothing is left to record."""
-        if self._in_hand is not None and self._in_hand[0].text == text:
+        if self._in_hand is not None and self._in_hand[1] == text:
             self._counts_as_done = False
             if self._walks_again:
                 self._done_in_run.add(text)
 
     def note_lost(self, text: str) -> None:
         """The task in hand was lost to another node: coming back for the next one does not make it done."""
-        if self._in_hand is not None and self._in_hand[0].text == text:
+        if self._in_hand is not None and self._in_hand[1] == text:
             self._counts_as_done = False
             self._lost = True
 
     # --- one task ------------------------------------------------------------------------------
 
-    def _finish_in_hand(self) -> None:
-        if self._in_hand is None:
-            return
-        (task, token), self._in_hand = self._in_hand, None
+    def _finish_in_hand(self, _: Task, text: str, token: int) -> None:
+        self._in_hand = None
         if self._counts_as_done:
-            self._worker.record_done([task.text])
+            self._worker.record_done([text])
             if self._walks_again:
-                self._done_in_run.add(task.text)
+                self._done_in_run.add(text)
         self._worker.put_back(token)
         if self._lost:
-            self._worker.release_batch([task.text])
+            self._worker.release_batch([text])
         if self._ready or self._coming is not None:
-            self._give_back_if_slow()
+            now_sec = self._worker.now_sec()
+            body_sec, self._asked_sec = now_sec - self._asked_sec, now_sec
+            if body_sec >= SLOW_BODY_SEC:
+                self._give_back(body_sec)
 
-    def _give_back_if_slow(self) -> None:
+    def _give_back(self, body_sec: float) -> None:
         """Let go of what was claimed in quicker times: others may want it before this node comes to it."""
-        now_sec = self._worker.now_sec()
-        body_sec, self._asked_sec = now_sec - self._asked_sec, now_sec
         coming = len(self._coming.batch) if isinstance(self._coming, Claiming) else 0
-        if body_sec < SLOW_BODY_SEC or body_sec * (len(self._ready) + coming) < HELD_MOST_SEC:
+        if body_sec * (len(self._ready) + coming) < HELD_MOST_SEC:
             return
-        tasks = [task for task, _ in self._ready]
+        tasks = [task for task, _, _ in self._ready]
         claimed = [task.text for task in tasks]
         patient = bool(self._ready)
         self._ready.clear()
@@ -229,7 +185,7 @@ class TaskLoop:
             return []
         claimed = coming.abandon()
         self._coming = None
-        later = [task for task, _ in coming.batch]
+        later = [task for task, _, _ in coming.batch]
         self._forget(later)
         self._again.extend(later)
         return claimed
@@ -250,19 +206,21 @@ class TaskLoop:
         worker, ready = self._worker, self._ready
         while ready:
             taken = ready.popleft()
-            task, token = taken
+            task, text, token = taken
             # In hand first, then the question: a hand-over that begins in between waits for this body.
             worker.take_in_hand(token)
             held = worker.holding_now()
-            if held is not None and token in held.tokens and worker.claim_stands(task.text, held.incarnation):
+            # The set is the one in which the token was found, as long as nothing comes or goes.
+            owned = held is not None and (held.tokens is self._within or token in held.tokens)
+            if held is not None and owned and worker.claim_stands(text, held.incarnation):
                 self._in_hand, self._held = taken, held
                 break
             worker.put_back(token)
             if held is None:
                 # Whose they are cannot be told now. The walk waits until it can, and claims them again.
-                doubtful += [task, *(each for each, _ in ready)]
+                doubtful += [task, *(each for each, _, _ in ready)]
                 ready.clear()
-            elif token in held.tokens:
+            elif owned:
                 # A node that was fenced meanwhile, and has its tokens again, has lost the claims that it made before.
                 doubtful.append(task)
             else:
@@ -286,7 +244,8 @@ class TaskLoop:
             claimed = self._worker.claim_batch(batch, _never)
         else:
             batch, claimed = self._take_coming(self._coming)
-        self._ready.extend(each for each in batch if each[0].text in claimed)
+        self._ready.extend(batch if len(claimed) == len(batch) else [each for each in batch if each[1] in claimed])
+        self._within = batch.within
         if claimed:
             self._idle_sec = IDLE_FIRST_SEC
         self._asked_sec = self._worker.now_sec()
@@ -318,9 +277,9 @@ class TaskLoop:
 
     def _gather(self) -> tuple[Batch, bool]:
         """Take owned tasks from the walk, as many as the pace allows; tell whether the walk is at its end."""
-        worker, batch, looked = self._worker, Batch(), 0
-        size = self._pace.next_size(len(self._ready), worker.now_sec())
-        held: Holding | None = None
+        worker, batch, looked, token_of = self._worker, Batch(), 0, self._worker.token_of_text
+        left = self._pace.next_size(len(self._ready), worker.now_sec())
+        edges: Sequence[int] = ()
         for task in self._next_tasks():
             text = task.text
             if self._walks_again:
@@ -328,14 +287,17 @@ class TaskLoop:
                     continue
                 self._seen_undone[text] = None
             looked -= 1
-            if held is None or looked < 0:
+            if looked < 0:
                 held, looked = self._certain_holding(), LOOK_EVERY if self._looks_ahead else 0
                 if held is None:
                     break
-            token = worker.token_of_text(text)
-            if token in held.tokens:
-                batch.append((task, token))
-                if len(batch) >= size:
+                batch.found_in(held.tokens)
+                edges = held.tokens.edges
+            token = token_of(text)
+            if bisect_right(edges, token) & 1:  # What `token in held.tokens` asks, at a third of its price.
+                batch.append((task, text, token))
+                left -= 1
+                if not left:
                     return batch, False
             elif worker.stopping:
                 break

@@ -42,13 +42,15 @@ class Records:
     ) -> Statement:
         """Claim tasks that were most likely never claimed, at half the cost.
 
-        The one row is a count: what is missing in it was claimed already, or its token is not held. An error for which
-        `is_duplicate` where that was found out late, and nothing is claimed then. Ask `claim` in both cases.
+        The one row is a count: what is missing in it was claimed already, or its token is not held; in a run it is 0
+        where any was done already. An error for which `is_duplicate` where that was found out late, and nothing is
+        claimed then. Ask `claim` in all these cases.
         """
         right = (self._node, incarnation, day, text_array(items), int_array(tokens))
         if run_name is None:
             return statement("claim_fresh_by_date", self._prefix, *right, _few(items))
-        return statement("claim_fresh_in_run", self._prefix, *right, run_name, _few(items))
+        types = ("text", "bigint", "date", "text[]", "integer[]", "text", "text[]")
+        return call("claim_fresh_in_run", self._prefix, *right, run_name, _few(items), types=types)
 
     def release(self, incarnation: int, day: date, run_name: str | None, items: Sequence[str]) -> Statement:
         """Let go of claims that were not audited."""

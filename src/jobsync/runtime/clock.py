@@ -6,15 +6,16 @@ one serves; leases then do not see a sleeping machine, which the wall guard does
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from jobsync.core.leases import Instant
 
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def boot_sec() -> float:
-    """Read the boot clock, in seconds."""
-    return time.clock_gettime(_BOOT_CLOCK)
+# Reads the boot clock, in seconds. Not a function of Python's: loops over tasks ask once a task or oftener.
+boot_sec: Callable[[], float] = partial(time.clock_gettime, _BOOT_CLOCK)
 
 
 def now() -> Instant:

@@ -1,7 +1,6 @@
 """Tasks whose bodies are running now: a hand-over of their tokens waits for them."""
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 
 from jobsync.core.tokens import TokenSet
@@ -12,20 +11,20 @@ class InHand:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may leave the job
-        self._bodies: Counter[int] = Counter()
+        self._bodies: dict[int, int] = {}
         self._waiting: list[tuple[TokenSet, Callable[[], None]]] = []
 
     def take(self, token: int) -> None:
         """A body for a task of this token begins."""
         with self._lock:
-            self._bodies[token] += 1
+            self._bodies[token] = self._bodies.get(token, 0) + 1
 
     def put_back(self, token: int) -> None:
         """It ended, however it ended."""
         with self._lock:
-            self._bodies[token] -= 1
-            if not self._bodies[token]:
-                del self._bodies[token]
+            left = self._bodies.pop(token, 1) - 1
+            if left:
+                self._bodies[token] = left
             if not self._waiting:
                 return
             free = [(tokens, then) for tokens, then in self._waiting if not self._any_of(tokens)]

@@ -8,11 +8,10 @@ is away keeps nothing from being remembered, and entries stay here, bounded, unt
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import date
-from itertools import islice
 
 from jobsync.core.errors import JobsyncError
 from jobsync.postgres.pool import Pool
@@ -20,6 +19,9 @@ from jobsync.postgres.records import Records, is_duplicate
 from jobsync.postgres.statement import Statement
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.day_sweeper import DaySweeper
+from jobsync.runtime.entries import batches, by_holder, nobody
+from jobsync.runtime.hope import Hope
+from jobsync.runtime.under_way import UnderWay
 from jobsync.runtime.waiting import Bell, Flag, begin
 
 CLAIM_DELAY_SEC = 0.03
@@ -28,8 +30,6 @@ MOST_PENDING = 1_000_000
 RETRY_SEC = 0.5
 BATCH = 5_000
 PATIENCE_SEC = 2.0
-HOPE_FROM = 64
-HOPELESS_SEC = 10.0
 DAY_TRIES = 3
 NEVER = float("inf")
 
@@ -58,9 +58,10 @@ class Ledger:
         self._pool = pool
         self._records = records
         self._incarnation = incarnation
+        self._holder_now = nobody if run_name is None else incarnation  # Without a run nobody asks who had claimed it.
         self._token_of = token_of
         self._rivals = rivals  # The ledgers of other jobs of this node, whose claims look like this one's.
-        self._claiming: frozenset[str] = frozenset()
+        self._claiming: list[AbstractSet[str]] = []
         # Reentrant, since a signal handler may leave the job while its thread is in here.
         self._lock = threading.RLock()
         self._changed = Bell()
@@ -73,7 +74,7 @@ class Ledger:
         self._audits: dict[str, int] = {}
         self._audits_in_writing: dict[str, int] = {}
         self._releases: dict[str, int] = {}
-        self._under_way: dict[int, set[str]] = {}
+        self._under_way = UnderWay(self._lock)
         self._taken: set[str] = set()
         self._due_sec = NEVER
         self._begun = self._written = self._failures = 0
@@ -87,7 +88,7 @@ class Ledger:
         """Claim tasks durably; give those that are this node's. `tokens`, if they are known, one an item."""
         wanted = dict(zip(items, tokens or map(self._token_of, items), strict=True))
         with self._lock:
-            self._take_over(wanted)
+            self._under_way.take_over(wanted)
             if self.run_name is None:
                 for item in self._releases.keys() & wanted.keys():
                     del self._releases[item]
@@ -111,21 +112,20 @@ class Ledger:
                 if rival is not self and rival.run_name == self.run_name:
                     for item in rival.in_its_hands(wanted):
                         del wanted[item]
-            mine = frozenset(wanted)
-            self._claiming |= mine
+            self._claiming.append(mine := wanted.keys())
         try:
             claimed = self._claim(incarnation, wanted) if wanted else set()
             with self._lock:
                 self._claimed_by.update(dict.fromkeys(claimed, incarnation))
         finally:
             with _CHOOSING:
-                self._claiming -= mine
+                self._claiming = [each for each in self._claiming if each is not mine]
         return claimed
 
     def in_its_hands(self, items: Iterable[str]) -> list[str]:
         """List those of the tasks that this job claims, has claimed, or has done and not recorded yet."""
         with self._lock:
-            known = (self._claiming, self._claimed_by, self._audits, self._audits_in_writing)
+            known = (*self._claiming, self._claimed_by, self._audits, self._audits_in_writing)
             return [item for item in items if any(item in each for each in known)]
 
     def _claim(self, incarnation: int, wanted: dict[str, int]) -> set[str]:
@@ -158,25 +158,12 @@ class Ledger:
         """Give the registration as which a task of the run is claimed here, if it is."""
         return self._claimed_by.get(item)
 
-    @contextmanager
-    def claiming(self) -> Iterator[set[str]]:
+    def claiming(self) -> AbstractContextManager[set[str]]:
         """Claim something, in this thread, whose answer may come when others have claimed the same.
 
         Gives a set that fills with what other threads of the job claim, and do not let go of, while the block runs.
         """
-        taken_over, thread = set[str](), threading.get_ident()
-        with self._lock:
-            self._under_way[thread] = taken_over
-        try:
-            yield taken_over
-        finally:
-            with self._lock:
-                del self._under_way[thread]
-
-    def _take_over(self, items: Iterable[str]) -> None:
-        for thread, taken_over in self._under_way.items():
-            if thread != threading.get_ident():
-                taken_over.update(items)
+        return self._under_way.claiming()
 
     def release(self, items: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
         """Let go of claimed tasks that were not done: at once, or as soon as the database is back."""
@@ -186,8 +173,7 @@ class Ledger:
                 items = [item for item in items if item not in but_not]
                 for item in items:
                     self._releases[item] = self._claimed_by.pop(item, incarnation)
-                for taken_over in self._under_way.values():
-                    taken_over.difference_update(items)
+                self._under_way.let_go(items)
             self.flush()
 
     def taken_back(self) -> set[str]:
@@ -239,14 +225,10 @@ class Ledger:
                     "stop, or bring it back"
                 )
             for item in items:
-                # Without a run nobody asks who had claimed it.
-                self._audits[item] = 0 if self.run_name is None else self._holder_of(item)
+                holder = self._claimed_by.get(item)
+                self._audits[item] = self._holder_now() if holder is None else holder
             if self._due_sec == NEVER:
                 self._schedule(AUDIT_DELAY_SEC)
-
-    def _holder_of(self, item: str) -> int:
-        holder = self._claimed_by.get(item)
-        return self._incarnation() if holder is None else holder
 
     @property
     def pending(self) -> int:
@@ -327,7 +309,7 @@ class Ledger:
             # Releases first: what is claimed after it was let go of stays claimed.
             self._write_releases(releases)
             self._write_claims(claims)
-            for batch in _batches(self._audits_in_writing):
+            for batch in batches(self._audits_in_writing, BATCH):
                 self._write_audits(batch)
         except Exception as caught:  # noqa: BLE001 - the thread must not end, whatever it was
             error = caught
@@ -348,7 +330,7 @@ class Ledger:
             log.error("%d claims and audits could not be written, and are kept", self.pending, exc_info=error)
 
     def _write_claims(self, claims: dict[str, int]) -> None:
-        for incarnation, items in _by_holder(claims):
+        for incarnation, items in by_holder(claims):
             for start in range(0, len(items), BATCH):
                 batch = items[start : start + BATCH]
                 tokens = map(self._token_of, batch)
@@ -367,9 +349,9 @@ class Ledger:
             )
         with self._lock:
             self._taken |= taken
-            for item in claimed_by:
-                self._audits_in_writing.pop(item, None)
-                self._claimed_by.pop(item, None)
+            for known in (self._audits_in_writing, self._claimed_by):
+                for item in known and claimed_by:
+                    known.pop(item, None)
 
     def _audited_fresh(self, claimed_by: dict[str, int]) -> bool:
         """Record tasks quickly where all seem never recorded, and in a run one registration has their claims."""
@@ -391,7 +373,7 @@ class Ledger:
         with self._lock:
             # Some may have been claimed again since.
             claimed_by = {item: holder for item, holder in claimed_by.items() if item in self._releases}
-        for incarnation, items in _by_holder(claimed_by):
+        for incarnation, items in by_holder(claimed_by):
             self._pool.run(self._records.release(incarnation, self.day, self.run_name, items))
         with self._lock:
             for item in claimed_by:
@@ -416,32 +398,3 @@ class Ledger:
                 self.pending,
                 patience_sec,
             )
-
-
-class Hope:
-    """Whether rows of a large batch may be taken for new: until they were not, and again some time after."""
-
-    def __init__(self) -> None:
-        self._not_before_sec = 0.0
-
-    def are_likely(self, count: int) -> bool:
-        """Tell whether trying is worth it."""
-        return count >= HOPE_FROM and boot_sec() >= self._not_before_sec
-
-    def learn(self, *, found: bool) -> None:
-        """Take in whether they were new."""
-        if not found:
-            self._not_before_sec = boot_sec() + HOPELESS_SEC
-
-
-def _batches(entries: dict[str, int]) -> Iterator[dict[str, int]]:
-    items = iter(list(entries.items()))
-    while batch := dict(islice(items, BATCH)):
-        yield batch
-
-
-def _by_holder(entries: dict[str, int]) -> Iterable[tuple[int, list[str]]]:
-    held: dict[int, list[str]] = {}
-    for item, holder in entries.items():
-        held.setdefault(holder, []).append(item)
-    return held.items()

@@ -105,7 +105,6 @@ create table sync_claim_by_date partition of sync_claim for values in (true) par
 create table sync_claim_rest partition of sync_claim_by_date default;
 create unique index sync_claim_in_run_item on sync_claim_in_run (run, item);
 create unique index sync_claim_by_date_item on sync_claim_by_date (item, date);
-create index sync_claim_incarnation on sync_claim (incarnation);  -- finds the claims of the gone among those of the live
 create index sync_claim_created_on on sync_claim using brin (created_on);
 create index sync_claim_rest_date on sync_claim_rest (date);
 
