@@ -122,7 +122,7 @@ class PrivateServer:
         self.directory = directory
         self.user = user
         self.password = password
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = dict(settings or {})
         self._pgdata = directory / "pgdata"
         self._log = directory / "server.log"
@@ -250,7 +250,7 @@ def as_account(account: Account | None, command: list[str], *, log: Path) -> "su
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Find a port that is free now; processes begin their search at different places."""
     begin = os.getpid() * 97 + secrets.randbelow(50)
     for step in range(len(PORTS)):
