@@ -226,6 +226,17 @@ def test_a_node_on_its_way_out_can_give_up(fleet: Fleet) -> None:
     assert fleet.shrink(node, "0-9") == m.Shrunk()
 
 
+@pytest.mark.parametrize(("quarantined", "waits"), [(False, "off"), (True, "on")])
+def test_giving_up_waits_for_the_disk_only_in_a_quarantine(fleet: Fleet, quarantined: bool, waits: str) -> None:
+    """What a crash brings back then may be believed in by another, whose grant a fail-over lost."""
+    node = fleet.join("a")
+    fleet.hold(node, "0-9")
+    fleet.sql("update sync_meta set quarantined = $1::boolean", quarantined)
+    with fleet.conn.transaction():
+        fleet.shrink(node, "0-9", fleet.conn)
+        assert fleet.value("select current_setting('synchronous_commit')") == waits
+
+
 # --- a user's transaction in between ---------------------------------------------------------------
 
 

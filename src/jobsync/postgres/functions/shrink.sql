@@ -6,7 +6,9 @@ language plpgsql as $$
 begin
     -- Nobody waits for the disk here. Whoever takes these tokens commits later in the same log, and that commit is flushed
     -- with everything before it; if a crash comes first, the tokens are their old owner's still, who believes in none.
-    perform set_config('synchronous_commit', 'off', true);
+    -- In the quarantine after a fail-over somebody may believe in them by a grant that is lost: what is handed back then must
+    -- not be back after a crash, or its old owner would read it as his.
+    perform set_config('synchronous_commit', case when (select m.quarantined from sync_meta m) then 'on' else 'off' end, true);
     perform set_config('lock_timeout', '150ms', true);
     perform from sync_node n
     where n.name = _name and n.incarnation = _incarnation and n.bind = _bind and n.state <> 'fenced'
