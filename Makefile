@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow lint fix bench clean
+.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,10 @@ docs: $(READY)   ## build the site into build/site; a broken link fails
 
 test-slow: $(READY)  ## the tests that take minutes
 	@$(BIN)/python -m pytest -n 2 -m slow
+
+test-pooler: $(READY)  ## what goes through PgBouncer (Debian's package, which this installs as root)
+	@command -v pgbouncer > /dev/null || test -x /usr/sbin/pgbouncer || apt-get install -y -qq pgbouncer
+	@$(BIN)/python -m pytest tests/chaos/test_pooler.py
 
 lint: $(READY)   ## style, types, and who may import whom
 	@$(BIN)/ruff check --quiet .
