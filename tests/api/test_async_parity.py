@@ -18,6 +18,7 @@ LOCAL = {
     "am_i_healthy",
     "am_i_leader",
     "can_claim_task",
+    "expose_metrics",
     "get_coordination_status",
     "get_my_task_ids",
     "get_task_ids_for_token",

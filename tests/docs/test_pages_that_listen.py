@@ -180,10 +180,26 @@ def test_caches(stage: Stage) -> None:
     assert all(profile == customer.upper() for customer, profile in answered)
 
 
-def test_health(stage: Stage) -> None:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def test_monitoring(stage: Stage) -> None:
+    port, seen = free_port(), list[str]()
+
+    def ask() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+            seen.append(reply.read().decode())
+        return 'jobsync_tokens_held{node="worker-01"} 60.0' in seen[-1]
+
+    stage.play("operate/monitoring.md", until=ask, PORT=port)
+    assert seen
+
+
+def test_health(stage: Stage) -> None:
+    port = free_port()
     answers: dict[str, Any] = {}
 
     def ask() -> bool:

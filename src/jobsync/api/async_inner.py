@@ -25,9 +25,9 @@ class InnerJob(Job):
         super().__init__(*args, **kwargs)
         self._stop = self.stop_event = StopEvent()
 
-    def serve_health_of(self, ask: Callable[[], Health], port: int, *, host: str) -> HealthServer:
+    def serve_health_of(self, ask: Callable[[], Health], port: int, *, host: str, metrics: bool) -> HealthServer:
         """Serve the health of who stands on this job."""
-        return self._serve(ask, host, port)
+        return self._serve(ask, host, port, metrics=metrics)
 
     # --- claims and audits ---------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ class AsyncJob(AsyncLeaderMethods):
     get_my_task_ids = local(Job.get_my_task_ids)
     get_task_ids_for_token = local(Job.get_task_ids_for_token)
     am_i_leader = local(Job.am_i_leader)
+    expose_metrics = local(Job.expose_metrics)
     stop = local(Job.stop)
 
     @described_by(Job.am_i_healthy)
@@ -72,9 +73,9 @@ class AsyncJob(AsyncLeaderMethods):
         return health.but(f"its event loop has not run for {blocked_sec:.1f} s: something on it blocks")
 
     @described_by(Job.serve_health)
-    def serve_health(self, port: int, *, host: str = "") -> HealthServer:
+    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> HealthServer:
         """The thread answers while the event loop is blocked, too."""
-        return self._job.serve_health_of(self.health, port, host=host)
+        return self._job.serve_health_of(self.health, port, host=host, metrics=metrics)
 
     @described_by(Job.status)
     def status(self) -> JobStatus:

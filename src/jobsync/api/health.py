@@ -15,6 +15,8 @@ from typing import Any
 
 from jobsync.api.health_server import HealthServer
 from jobsync.api.membership import Membership
+from jobsync.api.metrics.process import ProcessMeters, meters_of
+from jobsync.runtime.node import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class HealthMethods(Membership):
 
     _health_server: HealthServer | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._meters: list[ProcessMeters] = []
+
     def health(self) -> Health:
         """Say whether this node does its duty, and if not, why; from any thread, without a query.
 
@@ -61,24 +67,43 @@ class HealthMethods(Membership):
             return Health(self._name, is_live=True, why=("it is not in the fleet: not yet, or not any more",), tokens=0)
         return Health(self._name, not node.ended_badly, tuple(node.why_unhealthy()), len(node.tokens))
 
-    def serve_health(self, port: int, *, host: str = "") -> HealthServer:
+    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> HealthServer:
         """Answer `/health/live` and `/health/ready` on a port, from a thread of its own, until the job is left.
 
         200 or 503, with a JSON body that says why. `host` is the address to listen on, by default all. It may be called
         before the job is entered: then it is live, and not ready. `port` 0 takes a free one, which `.port` of the
-        result tells; `.close()` ends it sooner. Raises OSError where the port is taken.
+        result tells; `.close()` ends it sooner. With `metrics` it calls `expose_metrics()` and answers `/metrics`, too.
+        Raises OSError where the port is taken.
         """
-        return self._serve(self.health, host, port)
+        return self._serve(self.health, host, port, metrics=metrics)
 
-    def _serve(self, ask: Callable[[], Health], host: str, port: int) -> HealthServer:
+    def expose_metrics(self, registry: Any = None) -> None:
+        """Have this node's metrics in a registry of prometheus-client, by default its own; from now on.
+
+        It may be called before the job is entered. Raises ExtraMissing where `jobsync[metrics]` is not installed.
+        """
+        meters = meters_of(registry)
+        self._meters.append(meters)
+        if isinstance(self._node, Node):
+            meters.attach(self._node)
+
+    def _serve(self, ask: Callable[[], Health], host: str, port: int, *, metrics: bool) -> HealthServer:
+        page = None
+        if metrics:
+            self.expose_metrics()
+            page = meters_of().page
         self._close_health()
-        server = self._health_server = HealthServer(ask, host, port)
+        server = self._health_server = HealthServer(ask, host, port, page)
         return server
 
     def _close_health(self) -> None:
         server, self._health_server = self._health_server, None
         if server is not None:
             server.close()
+
+    def _node_is_known(self, node: Node) -> None:
+        for meters in self._meters:
+            meters.attach(node)
 
     def _exit(self) -> None:
         try:

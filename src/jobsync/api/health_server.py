@@ -42,8 +42,11 @@ def answer(health: Asked, path: str) -> tuple[int, dict[str, Any]] | None:
 class HealthServer:
     """Probes answered on one port until `close`."""
 
-    def __init__(self, ask: Callable[[], Asked], host: str, port: int) -> None:
-        handler = type("Handler", (_Handler,), {"ask": staticmethod(ask)})
+    def __init__(
+        self, ask: Callable[[], Asked], host: str, port: int, metrics: Callable[[], bytes] | None = None
+    ) -> None:
+        parts = {"ask": staticmethod(ask), "metrics": staticmethod(metrics) if metrics is not None else None}
+        handler = type("Handler", (_Handler,), parts)
         self._server = _Server((host, port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="jobsync-health", daemon=True)
         self._thread.start()
@@ -69,17 +72,23 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     ask: ClassVar[Callable[[], Asked]]
+    metrics: ClassVar[Callable[[], bytes] | None]
     timeout = CLIENT_SEC
     server_version = "jobsync"
     sys_version = ""
 
     def do_GET(self) -> None:
         """Answer a probe."""
+        metrics = type(self).metrics
+        if metrics is not None and self.path.partition("?")[0] == "/metrics":
+            self._send(200, "text/plain; version=0.0.4; charset=utf-8", metrics())
+            return
         found = answer(type(self).ask(), self.path) or (404, {"status": "no such path", "paths": list(_PATHS)})
-        status, body = found
-        text = json.dumps(body).encode()
+        self._send(found[0], "application/json", json.dumps(found[1]).encode())
+
+    def _send(self, status: int, kind: str, text: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

@@ -154,6 +154,7 @@ class Membership:
     def _enter_fleet(self, settings: Settings) -> None:
         with NODES.entering(self._name, settings, environment=self._environment) as (node, is_new):
             self._node = node
+            self._node_is_known(node)
             today = node.receive()
             day = self._given_date or today
             if self._run is not None:
@@ -172,6 +173,9 @@ class Membership:
         node.wait_until_in(wait_sec=self._wait_sec, stop=self._stop)
         if not is_new:
             node.callbacks.add(self._listener)
+
+    def _node_is_known(self, node: Node) -> None:
+        """Let what watches the node begin, before it joins."""
 
     def _register_own_locks(self, desk: LockDesk) -> None:
         """Clear and register in one change, before the node joins."""

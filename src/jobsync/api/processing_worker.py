@@ -198,7 +198,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         with self._lock:
             if self._hub is not None or self._ended.is_set():
                 raise NotRunning(f"worker {self.worker_id!r} was started before: make another one")
-            knowledge = self._knowledge()
+            knowledge = self._metered(self._knowledge())
             self._stop_asked_sec, self._stop_asked = None, Flag()
             self._is_starting = True
             try:
@@ -244,6 +244,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
             )
             desk = Desk(node, terms)
             hub = Hub(node, terms, desk, failed=self._end)
+            self._let_meters_watch(hub)
             hub.start()
         except BaseException:
             self._leave_node()

@@ -6,15 +6,18 @@ the more often a probe asks, the sooner a worker is found that stands still.
 
 import asyncio
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from jobsync.api.checks import checked_seconds
 from jobsync.api.health import Health
 from jobsync.api.health_server import HealthServer
+from jobsync.api.metrics.process import ProcessMeters, meters_of
+from jobsync.core.errors import NotRunning
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.node import Node
 from jobsync.runtime.worker.desk import Desk
 from jobsync.runtime.worker.hub import Hub
+from jobsync.runtime.worker.kinds import Knowledge
 
 STALLED_SEC: Final = 600.0
 LOOP_BLOCKED_SEC: Final = 10.0
@@ -29,6 +32,7 @@ class WorkerHealth:
     _node: Node | None
     _health_server: HealthServer | None = None
     _progress: "Progress | None" = None
+    _meters: tuple[ProcessMeters, ...] = ()
 
     def health(self, *, stalled_after_seconds: float | None = STALLED_SEC) -> Health:
         """Say whether the worker and its node do their duty, and if not, why; from any thread, without a query.
@@ -50,18 +54,49 @@ class WorkerHealth:
         return Health(self.worker_id, is_live, why, len(node.tokens), held)
 
     def serve_health(
-        self, port: int, *, host: str = "", stalled_after_seconds: float | None = STALLED_SEC
+        self,
+        port: int,
+        *,
+        host: str = "",
+        metrics: bool = False,
+        stalled_after_seconds: float | None = STALLED_SEC,
     ) -> HealthServer:
         """Answer `/health/live` and `/health/ready` on a port until the worker has stopped; see `Job.serve_health`.
 
-        It may be called before the worker starts. What is told of the worker is told of its node, too.
+        It may be called before the worker starts, and must be for `metrics`. What is told of the worker is told of its
+        node, too.
         """
         checked_seconds("stalled_after_seconds", stalled_after_seconds)
+        page = None
+        if metrics:
+            self.expose_metrics()
+            page = meters_of().page
         self._close_health()
         server = self._health_server = HealthServer(
-            lambda: self.health(stalled_after_seconds=stalled_after_seconds), host, port
+            lambda: self.health(stalled_after_seconds=stalled_after_seconds), host, port, page
         )
         return server
+
+    def expose_metrics(self, registry: Any = None) -> None:
+        """Have the metrics of this worker, its jobs and its node in a registry of prometheus-client; before it starts.
+
+        By default the registry is the client library's own. Raises ExtraMissing where `jobsync[metrics]` is not
+        installed, NotRunning where the worker has started: its handlers are timed from their first job on, or never.
+        """
+        meters = meters_of(registry)
+        if self._hub is not None:
+            raise NotRunning(f"worker {self.worker_id!r} has started: expose its metrics before")
+        self._meters = (*self._meters, meters)
+
+    def _metered(self, knowledge: Knowledge) -> Knowledge:
+        for meters in self._meters:
+            knowledge = meters.timing(self.worker_id, knowledge)
+        return knowledge
+
+    def _let_meters_watch(self, hub: Hub) -> None:
+        for meters in self._meters:
+            meters.attach(hub.node)
+            meters.attach_hub(hub)
 
     def _close_health(self) -> None:
         server, self._health_server = self._health_server, None

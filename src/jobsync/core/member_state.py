@@ -102,12 +102,14 @@ class MemberState:
 
     # --- telling -----------------------------------------------------------------------------------
 
-    def _say(self, kind: FactKind, text: str, level: str = "info") -> None:
-        self._out.append(m.Report(Fact(kind, f"node {self.name!r}: {text}", level)))
+    def _say(
+        self, kind: FactKind, text: str, level: str = "info", *, count: int = 1, took_sec: float | None = None
+    ) -> None:
+        self._out.append(m.Report(Fact(kind, f"node {self.name!r}: {text}", level, count, took_sec)))
 
     def _say_all(self, facts: list[Fact]) -> None:
         for fact in facts:
-            self._say(fact.kind, fact.text, fact.level)
+            self._say(fact.kind, fact.text, fact.level, count=fact.count, took_sec=fact.took_sec)
 
     def _tell(self, removed: TokenSet, added: TokenSet, reason: str) -> None:
         self._told = self._told or bool(added) or reason == m.NOTHING_TO_OWN
@@ -118,7 +120,7 @@ class MemberState:
         return m.Change(removed, added, max(self._plan_version, 0), reason)
 
     def _lose(self, tokens: TokenSet, reason: str, kind: FactKind) -> None:
-        self._say(kind, f"{len(tokens)} tokens are believed in no more ({reason})", "warning")
+        self._say(kind, f"{len(tokens)} tokens are believed in no more ({reason})", "warning", count=len(tokens))
         if tokens and self.phase is not Phase.LEAVING:
             self._tell(tokens, TokenSet(), reason)
 

@@ -54,12 +54,14 @@ class Ownership(Life):
     def _on_shrunk(self, question: m.Question) -> None:
         assert isinstance(question, m.Shrink)
         self._shrink_retry.succeeded()
+        since_sec = min((each.since_sec for each in self._belief.giving if each.tokens & question.tokens), default=None)
+        took_sec = None if since_sec is None else self._now.boot_sec - since_sec
         self._belief.shrunk(question.tokens)
         self._grow_at_sec = self._now.boot_sec
         if LEADERSHIP in question.tokens:
             self._say(FactKind.LEADS_NO_MORE, "the right to lead is given up")
         if freed := pool_of(question.tokens):
-            self._say(FactKind.GAVE_UP, f"{len(freed)} tokens given up")
+            self._say(FactKind.GAVE_UP, f"{len(freed)} tokens given up", count=len(freed), took_sec=took_sec)
 
     def _leave_question(self, me: m.Identity) -> m.Question | None:
         if self._reread:
@@ -103,7 +105,7 @@ class Ownership(Life):
         if LEADERSHIP in grant.tokens:
             self._say(FactKind.LEADS, f"leads the fleet under epoch {grant.epoch}")
         if added := pool_of(grant.tokens):
-            self._say(FactKind.GRANTED, f"{len(added)} tokens granted under epoch {grant.epoch}")
+            self._say(FactKind.GRANTED, f"{len(added)} tokens granted under epoch {grant.epoch}", count=len(added))
             self._tell(TokenSet(), added, "rebalance")
 
     def _on_held_grants(self, answer: m.HeldGrants) -> None:

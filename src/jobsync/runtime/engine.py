@@ -68,6 +68,7 @@ class Engine:
     ) -> None:
         self.standing = m.NOBODY
         self.error: JobsyncError | None = None
+        self.time_beat: Callable[[float], None] | None = None  # Called with each beat's round trip, in seconds.
         self._member = member
         self._protocol = protocol
         self._conninfo = conninfo
@@ -323,6 +324,8 @@ class Engine:
 
     def _answered(self, asked: _Asked, done: Done) -> None:
         if done.error is None:
+            if self.time_beat is not None and isinstance(asked.question, m.Beat):
+                self.time_beat(boot_sec() - asked.sent.boot_sec)
             answer = self._protocol.answer_to(asked.question, done.rows)
             if isinstance(answer, m.Registration | m.Rebound) and self._stale is not None:
                 self._stale.close()

@@ -59,6 +59,7 @@ class Node:
         self.transactions: Pool = self._doorway.transaction_pool()
         self.ledgers: list[Ledger] = []
         self.on_end: list[Callable[[], None]] = []
+        self.hearers: list[Callable[[m.Fact], None]] = []  # Of facts, on the thread on which they come to be.
         self._job_hearers = JobHearers()
         self._timing = Timing.of(settings, session_lease_sec=None)
         own = self._doorway.session_place()
@@ -67,7 +68,7 @@ class Node:
             Member(name, settings, takes_tokens=takes_tokens),
             protocol,
             session_conninfo(own.conninfo),
-            hooks=Hooks(self._tell, self._drain, self._report, self._ended, self._job_hearers.tell),
+            hooks=Hooks(self._tell, self._drain, self.say, self._ended, self._job_hearers.tell),
             unavailable=own.unavailable,
         )
 
@@ -288,5 +289,8 @@ class Node:
         for wake in self.on_end:
             wake()
 
-    def _report(self, fact: m.Fact) -> None:
+    def say(self, fact: m.Fact) -> None:
+        """Say a fact: to the log, and to whoever counts them."""
         log.log(LEVELS[fact.level], "%s", fact.text, extra={"jobsync_fact": fact.kind.value})
+        for hear in self.hearers:
+            hear(fact)

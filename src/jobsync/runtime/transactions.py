@@ -12,6 +12,7 @@ from typing import Any
 
 from jobsync.core.errors import AlreadyDone, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
+from jobsync.core.messages import Fact, FactKind
 from jobsync.postgres.records import Records, end_transaction, is_usable
 from jobsync.postgres.statement import Statement
 from jobsync.runtime.ledger import Ledger
@@ -63,6 +64,8 @@ class OwnedWork:
     def require_done(self, outcome: str) -> None:
         """Raise what rolls the transaction back, unless the last statement said that the task is done by it."""
         if outcome == "lost":
+            text = f"node {self.node.name!r}: a transaction of task {self.text!r} was refused: the task was lost"
+            self.node.say(Fact(FactKind.WRITE_REFUSED, text, "debug"))
             raise OwnershipLost(
                 f"task {self.text!r} was lost to another node while {self.node.name!r} worked on it: nothing is "
                 "written; its new owner does it"

@@ -143,15 +143,22 @@ class FactKind(Enum):
     WAITING_FOR_NAME = "waiting_for_name"
     VIOLATION = "violation"
     LEFT = "left"
+    WRITE_REFUSED = "write_refused"  # Said by the runtime, as is what follows.
+    JOBS_RECOVERED = "jobs_recovered"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that happened: its stable name, a sentence for people, and how loud it is to be said."""
+    """Something that happened: its stable name, a sentence for people, and how loud it is to be said.
+
+    `count` says how many (tokens, jobs) it was about, `took_sec` how long it took; only where that is of use.
+    """
 
     kind: FactKind
     text: str
     level: str = "info"
+    count: int = 1
+    took_sec: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

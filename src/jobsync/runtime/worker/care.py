@@ -4,6 +4,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Final
 
+from jobsync.core.messages import Fact, FactKind
 from jobsync.postgres.leases import Look
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.periodic import Periodic
@@ -127,7 +128,8 @@ class Care:
         elif was_due or look.recovered or look.any_ready or look.any_gated:
             hub.look_for_more()
         if look.recovered:
-            log.info("worker %r took back %d jobs that lost their leases", hub.terms.worker_id, look.recovered)
+            text = f"worker {hub.terms.worker_id!r} took back {look.recovered} jobs that lost their leases"
+            hub.node.say(Fact(FactKind.JOBS_RECOVERED, text, count=look.recovered))
 
     def _extend(self, now_sec: float) -> None:
         hub = self._hub

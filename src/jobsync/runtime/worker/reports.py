@@ -8,6 +8,7 @@ from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from jobsync.core.messages import Fact, FactKind
 from jobsync.core.queue.states import DONE, PENDING
 from jobsync.postgres.statement import Row
 from jobsync.postgres.worker_line import LineRefused
@@ -115,13 +116,11 @@ class Reports:
             self._hub.holdings.closed(batch)
             self._hub.holdings.over.difference_update(over)
             if refused:
-                log.warning(
-                    "worker %r: late results of %d jobs are refused, such as of job %d: they are others' now, or "
-                    "were cancelled",
-                    self._hub.terms.worker_id,
-                    len(refused),
-                    refused[0][0],
+                text = (
+                    f"worker {self._hub.terms.worker_id!r}: late results of {len(refused)} jobs are refused, such as "
+                    f"of job {refused[0][0]}: they are others' now, or were cancelled"
                 )
+                self._hub.node.say(Fact(FactKind.WRITE_REFUSED, text, "warning", len(refused)))
 
         def was_refused(refusal: LineRefused) -> None:
             if not refusal.is_data:
@@ -162,9 +161,8 @@ class Reports:
         def answered(rows: list[Row]) -> None:
             self._strike_off(entry)
             if not rows[0][0]:
-                log.warning(
-                    "worker %r: the late end of %r is refused (%s)", self._hub.terms.worker_id, job, ending.outcome
-                )
+                text = f"worker {self._hub.terms.worker_id!r}: the late end of {job!r} is refused ({ending.outcome})"
+                self._hub.node.say(Fact(FactKind.WRITE_REFUSED, text, "warning"))
 
         def was_refused(refusal: LineRefused) -> None:
             again = self._after_refusal(job, ending, refusal) if refusal.is_data else None
