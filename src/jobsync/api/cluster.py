@@ -52,6 +52,7 @@ class NodeStatus:
     environment: str | None
     takes_tokens: bool = True
     steered: str | None = None
+    heartbeat_timeout_sec: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,11 @@ class Cluster(FleetLooks, FleetSteering):
             ),
         )
 
+    @property
+    def inquiry(self) -> Inquiry:
+        """The connection, for the rooms of this package."""
+        return self._inquiry
+
     def spans(self) -> tuple[TokenSpan, ...]:
         """List who holds which ranges of tokens, in the order of the tokens."""
         rows = self._inquiry.run(statement("token_spans", self._prefix))
@@ -278,4 +284,5 @@ def _node_status(row: NodeRow, leader: str | None, read_at: datetime, total_toke
         pid=row.pid,
         environment=row.environment,
         takes_tokens=row.takes_tokens,
+        heartbeat_timeout_sec=row.heartbeat_timeout_ms / 1000,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobsync.cli import looking, steering
+from jobsync.cli import looking, steering, upkeep
 from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn
@@ -48,7 +48,8 @@ _READING: tuple[Callable[..., None], ...] = (
     looking.plan,
 )
 _STEERING: tuple[Callable[..., None], ...] = (steering.cordon, steering.drain, steering.freeze, steering.resume)
-for _command in (*_READING, *_STEERING):
+_UPKEEP: tuple[Callable[..., None], ...] = (upkeep.doctor, upkeep.prune)
+for _command in (*_READING, *_STEERING, *_UPKEEP):
     app.command()(_command)
 
 

@@ -14,6 +14,7 @@ from psycopg import Connection
 from jobsync.core.errors import JobsyncError, SchemaError, redact
 from jobsync.postgres.reception import Place, visiting
 from jobsync.postgres.schema import ensure_schema, installed_version
+from jobsync.postgres.session import leads_straight_to
 from jobsync.postgres.statement import Row, Statement, run
 
 
@@ -28,6 +29,20 @@ class Inquiry:
         """Execute one statement. Raises DatabaseUnavailable, SchemaError or JobsyncError, without passwords."""
         with self._translated():
             return run(self._conn, work)
+
+    def is_direct(self, backend_pid: int, client_port: int | None) -> bool:
+        """Tell whether the backend that answered is the one that was connected to, through no pooler or proxy."""
+        own_pid = self._conn.pgconn.backend_pid
+        return leads_straight_to(backend_pid, client_port, own_pid=own_pid, fileno=self._conn.fileno())
+
+    def hear_itself(self, channel: str, within_sec: float) -> bool:
+        """Listen to a channel, notify it, and tell whether that arrived. The channel's name is the caller's own."""
+        with self._translated():
+            run(self._conn, Statement(f'listen "{channel}"'))
+            run(self._conn, Statement("select pg_notify($1::text, '')", (channel,)))
+            heard = next(self._conn.notifies(timeout=within_sec, stop_after=1), None)
+            run(self._conn, Statement(f'unlisten "{channel}"'))
+        return heard is not None
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

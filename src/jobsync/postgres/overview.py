@@ -24,6 +24,7 @@ class NodeRow:
     pid: int | None
     environment: str | None
     takes_tokens: bool
+    heartbeat_timeout_ms: int
 
 
 @dataclass(frozen=True, slots=True)

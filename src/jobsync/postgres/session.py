@@ -183,9 +183,14 @@ def is_direct(session: Session, backend_pid: int, client_port: int | None) -> bo
     Both tests are needed: a pooler makes up a process id of its own; a TCP proxy passes the id on, but the server
     then sees the proxy's port. Over a Unix socket the server sees no port, and the first test stands alone.
     """
-    if backend_pid != session.backend_pid:
+    return leads_straight_to(backend_pid, client_port, own_pid=session.backend_pid, fileno=session.fileno)
+
+
+def leads_straight_to(backend_pid: int, client_port: int | None, *, own_pid: int, fileno: int) -> bool:
+    """Tell the same of any connection, by what it was told at its start and by its socket."""
+    if backend_pid != own_pid:
         return False
-    return client_port in {None, -1} or client_port == _local_port(session.fileno)
+    return client_port in {None, -1} or client_port == _local_port(fileno)
 
 
 def _local_port(fileno: int) -> int | None:
