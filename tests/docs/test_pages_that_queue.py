@@ -66,12 +66,13 @@ def test_what_can_run_twice(stage: Stage) -> None:
     loaded: list[str] = []
     stage.play(
         "guide/queue-reliability.md",
-        until=lambda: ended(stage, ("done", 2)),
+        until=lambda: ended(stage, ("done", 3)),
         parts_of=lambda file: [[file, part] for part in range(4)],
         load=loaded.extend,
         compute=lambda payload: payload["cents"],
     )
     assert stage.rows("select * from payout") == [(1, 250)]
+    assert stage.rows("select result from sync_job where kind = 'count'") == [({"payouts": 0},)]
     assert len(loaded) == 8
 
 

@@ -7,8 +7,7 @@ import platform
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -27,6 +26,7 @@ from jobsync.runtime.running import RUNNING
 from jobsync.runtime.waiting import Flag
 from jobsync.runtime.worker.desk import Desk
 from jobsync.runtime.worker.hub import Hub
+from jobsync.runtime.worker.job_transaction import JobTransaction
 from jobsync.runtime.worker.kinds import Handler, Knowledge
 from jobsync.runtime.worker.running_job import RunningJob
 from jobsync.runtime.worker.terms import Terms
@@ -420,15 +420,15 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         """
         self._required_desk().release(self._running_job(id), status, error=error, result=result)
 
-    @contextmanager
-    def transaction(self, job: RunningJob) -> Iterator[Any]:
+    def transaction(self, job: RunningJob, *, result: object = None) -> JobTransaction:
         """Lend a psycopg connection in a transaction that commits together with the job's `done`, or not at all.
 
-        Raises LeaseLost where the job is no longer this attempt's: then nothing is written. What the handler returns
-        afterwards has no effect.
+        `with` lends a Connection, and `async with`, for coroutines, an AsyncConnection. `result` is stored with the
+        `done`; what is known only within the block is set there, as `result` of what this gives. What the handler
+        returns afterwards has no effect. Raises LeaseLost where the job is no longer this attempt's: then nothing is
+        written. An error at COMMIT is psycopg's own, and fails the attempt even where the handler passes over it.
         """
-        with self._required_desk().transaction(job) as conn:
-            yield conn
+        return self._required_desk().transaction(job, result)
 
     def _running_job(self, id: int) -> RunningJob:  # noqa: A002
         for job in self._required_hub().slots.running():

@@ -153,7 +153,9 @@ class Care:
         mine = {row[0] for row in rows}
         told = set(hub.slots.done).union(job for job, _ in hub.reports.ended)
         for job in running:
-            if job.id not in mine and job not in told and not job.has_ended and job in hub.slots.running():
+            if job.id in mine or job in told or job.has_ended or job.is_ending:
+                continue
+            if job in hub.slots.running():
                 job.lose()
                 hub.slots.cancel(job)
                 if job.crashes:

@@ -1,17 +1,14 @@
 """What handlers ask for while they run: progress, an end of their own, a transaction that ends with the job."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from jobsync.core.errors import InvalidArgument, JobsyncError, LeaseLost
+from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.new_job import checked_whole, payload_text
-from jobsync.core.queue.states import DONE, FAILED, RETRY
+from jobsync.core.queue.states import FAILED, RETRY
 from jobsync.core.queue.stored import RELEASES
+from jobsync.postgres.async_loans import AsyncLoans
 from jobsync.postgres.leases import Leases
 from jobsync.postgres.pool import Pool
-from jobsync.postgres.records import end_transaction, is_usable
 from jobsync.runtime.node import Node
+from jobsync.runtime.worker.job_transaction import JobTransaction
 from jobsync.runtime.worker.running_job import RunningJob
 from jobsync.runtime.worker.terms import Terms
 
@@ -33,6 +30,7 @@ class Desk:
         self.transactions = Pool(
             place.conninfo, size=max(1, terms.slots), wait_sec=TRANSACTION_WAIT_SEC, unavailable=place.unavailable
         )
+        self._loans = AsyncLoans(self.transactions.terms)
 
     @property
     def worker_id(self) -> str:
@@ -60,37 +58,21 @@ class Desk:
             status = FAILED
         work = self._leases.end(job.as_attempt(), status, error=error, result=text)
         job.is_plain = False  # Its handler's return is not the end.
-        ended = self._node.pool.run(work)[0][0]
-        if not ended:
-            job.lose()
-            job.raise_if_lost()
-        job.has_ended = True
-
-    @contextmanager
-    def transaction(self, job: RunningJob) -> Iterator[Any]:
-        """Lend a connection in a transaction that commits only together with the job's `done`.
-
-        Raises LeaseLost, and nothing is written, where the attempt is not this worker's any more.
-        """
-        job.raise_if_lost()
-        if job.has_ended:
-            raise LeaseLost(f"{job!r} has ended already: nothing is written")
-        is_over = False
-        with self.transactions.connection() as conn, conn.transaction():
-            yield conn
-            if not is_usable(conn):
-                raise JobsyncError(
-                    f"the transaction of {job!r} is over: its connection was closed, committed or broken inside the "
-                    "block; leave commit and rollback to worker.transaction"
-                )
-            job.is_plain = False
-            if not end_transaction(conn, self._leases.end(job.as_attempt(), DONE), repr(job)):
+        job.is_ending = True
+        try:
+            ended = self._node.pool.run(work)[0][0]
+            if not ended:
                 job.lose()
-                raise LeaseLost(f"{job!r} is no longer this attempt's: nothing is written; its handler should stop")
-            is_over = True
-        # Not so where the body asked for a rollback (psycopg.Rollback): then the handler's return is the end.
-        job.has_ended = is_over
+                job.raise_if_lost()
+            job.has_ended = True
+        finally:
+            job.is_ending = False
+
+    def transaction(self, job: RunningJob, result: object) -> JobTransaction:
+        """Make the transaction in which the job's `done` is written with the handler's own writes."""
+        return JobTransaction(job, self._leases, self.transactions, self._loans, result)
 
     def close(self) -> None:
         """Close the connections."""
         self.transactions.close()
+        self._loans.close()

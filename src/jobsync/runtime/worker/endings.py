@@ -45,6 +45,8 @@ class Endings:
             if value is not None:
                 log.warning("%r ended itself: what its handler returned afterwards is dropped", job)
             return ENDED_OTHERWISE
+        if job.uncommitted is not None:
+            return self.failed(job, job.uncommitted)  # Its handler passed over it, but what it wrote is not there.
         if value is None:
             return Ending(DONE)
         try:

@@ -49,7 +49,18 @@ class RunningJob:
     grows from one attempt at a job to the next.
     """
 
-    __slots__ = ("_is_lost", "_lane", "_lease", "_payload", "_result", "_row", "has_ended", "is_plain")
+    __slots__ = (
+        "_is_lost",
+        "_lane",
+        "_lease",
+        "_payload",
+        "_result",
+        "_row",
+        "has_ended",
+        "is_ending",
+        "is_plain",
+        "uncommitted",
+    )
 
     def __init__(self, row: Taken, lease: HeldLease, lane: Lane, *, is_plain: bool) -> None:
         self._row = row
@@ -58,6 +69,8 @@ class RunningJob:
         self._payload: Any = _UNREAD
         self._is_lost = False
         self.has_ended = False  # By the handler's own doing.
+        self.is_ending = False  # It is about to be told so: the database may know it already.
+        self.uncommitted: BaseException | None = None  # Why a transaction did not commit whose block had ended.
         self._result: str | None = None
         self.is_plain = is_plain  # Its end may be told together with others'.
 
