@@ -12,6 +12,7 @@ import pytest
 from jobsync import CoordinationConfig, CoordinationDisabled, InvalidTaskId, Job, NodeNameInUse, NotRunning, Task
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import TOKENS, eventually, in_thread, owned_by, query, run_script, settings, task_for_each_token
+from tests.children import Child
 from tests.servers import PrivateServer
 
 # --- what it says of itself ----------------------------------------------------------------------
@@ -276,7 +277,7 @@ HOLD = """
 
 
 def test_a_second_process_of_one_name_is_refused_within_a_beat_and_a_second(server_dsn: str, prefix: str) -> None:
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", textwrap.dedent(HOLD), server_dsn, prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -292,7 +293,7 @@ def test_a_second_process_of_one_name_is_refused_within_a_beat_and_a_second(serv
 
 
 def test_the_name_of_a_killed_process_is_taken_over_within_about_a_second(server_dsn: str, prefix: str) -> None:
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", textwrap.dedent(HOLD), server_dsn, prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

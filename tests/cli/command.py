@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.children import Child
+
 LIMIT_SEC = 60.0
 
 
@@ -16,9 +18,9 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SYNC_")}
 
 
-def start(*arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
+def start(*arguments: str, cwd: Path | None = None) -> Child:
     """Start `python -m jobsync ...`."""
-    return subprocess.Popen(
+    return Child(
         [sys.executable, "-m", "jobsync", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -36,7 +38,7 @@ def call(*arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
         return process.returncode, out, err
 
 
-def wait_for(condition: Callable[[], object], limit_sec: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], limit_sec: float = LIMIT_SEC) -> None:
     """Wait until a condition holds, at most so long."""
     until_sec = time.monotonic() + limit_sec
     while not condition():

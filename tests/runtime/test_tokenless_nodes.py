@@ -17,6 +17,7 @@ from jobsync.core.messages import Phase
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.node import Node
 from tests.api.jobs import TOKENS, eventually, query, settings
+from tests.children import Child
 
 WORKER = """
 import sys, threading
@@ -109,7 +110,7 @@ def test_a_killed_worker_is_fenced_long_before_its_heartbeat_is_old(
 ) -> None:
     start("o", takes_tokens=observer == "job", heartbeat_timeout_sec=60, heartbeat_interval_sec=20)
     arguments = [sys.executable, "-c", WORKER, server_dsn, prefix, "w", str(TOKENS)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Child(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "in\n"
@@ -207,7 +208,7 @@ def test_the_death_of_another_node_is_heard_of(start: START, server_dsn: str, pr
     node.listen_for_jobs(ear)
     eventually(lambda: node.hears_jobs and ear.heard == 1)
     arguments = [sys.executable, "-c", WORKER, server_dsn, prefix, "w", str(TOKENS)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Child(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert ear.heard == 1  # Nobody needs to look for jobs because a worker came.
