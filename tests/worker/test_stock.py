@@ -2,11 +2,16 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
 
 from jobsync import RunningJob
 from jobsync.runtime.clock import boot_sec
-from tests.api.jobs import eventually
-from tests.worker.support import await_status, leases, queue, stored, worker
+from jobsync.runtime.worker.hub import Hub
+from tests.api.jobs import eventually, query
+from tests.worker.support import await_status, hub_of, leases, queue, stored, worker
 
 
 def test_what_waits_behind_a_slow_job_goes_to_others(server_dsn: str, prefix: str) -> None:
@@ -111,3 +116,24 @@ def test_an_idle_worker_stops_at_once_and_is_forgotten(server_dsn: str, prefix: 
         made.stop()
         assert [each.kind for each in jobs.unknown_kinds()] == ["y"]
         assert made.wait(0)
+
+
+def test_what_a_look_lets_wait_is_taken_at_once_where_no_notification_arrives(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a pooler: the job was delayed after the last look, so that nobody knew when it would be due."""
+    monkeypatch.setattr(Hub, "heard", lambda _: None)
+    made = worker(server_dsn, prefix, poll_interval_ms=86_400_000)
+    made.handles("x")(lambda job: job.id)
+    with queue(server_dsn, prefix) as jobs, ExitStack() as stack:
+        first = jobs.enqueue("x")  # So that the worker has something to ask for.
+        stack.enter_context(made)
+        await_status(jobs, first, "done")
+        hub = hub_of(made)
+        eventually(lambda: not hub._stock.may_wait and not hub.gate.may_wait, "it has seen that nothing waits")
+        number = jobs.enqueue("x", run_at=timedelta(milliseconds=50))
+        due = f"select run_at <= clock_timestamp() from {prefix}job_later where id = {number}"
+        eventually(lambda: query(server_dsn, due) == [(True,)], "it is due")
+        hub._care.heard()
+        hub.wake()
+        await_status(jobs, number, "done")

@@ -56,6 +56,7 @@ class Look:
     any_ready: bool
     any_gated: bool
     steered: str | None
+    any_due: bool
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Look":

@@ -125,7 +125,7 @@ class Care:
             self._learn_lanes()
             self._lanes_known = look.lanes
             hub.look_for_more()
-        elif was_due or look.recovered or look.any_ready or look.any_gated:
+        elif was_due or look.any_due or look.recovered or look.any_ready or look.any_gated:
             hub.look_for_more()
         if look.recovered:
             text = f"worker {hub.terms.worker_id!r} took back {look.recovered} jobs that lost their leases"
