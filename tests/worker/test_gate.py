@@ -21,6 +21,7 @@ class Lines:
 
     def __call__(self, job: RunningJob) -> None:
         key = job.affinity
+        assert key is not None
         with self.lock:
             self.running[key] += 1
             self.twice += self.running[key] > 1

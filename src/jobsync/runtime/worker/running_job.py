@@ -74,22 +74,75 @@ class RunningJob:
         self._result: str | None = None
         self.is_plain = is_plain  # Its end may be told together with others'.
 
-    id = property(lambda self: self._row[1], doc="The number of the job.")
-    job_id = property(lambda self: self._row[8], doc="The caller's own key, or None.")
-    queue = property(lambda self: self._lane.queue, doc="The queue it was in.")
-    kind = property(lambda self: self._lane.kind, doc="Its kind.")
-    priority = property(lambda self: self._row[3], doc="Its priority; higher ones run first.")
-    attempts = property(lambda self: self._row[4], doc="How many attempts were begun, this one included.")
-    crashes = property(lambda self: self._row[5], doc="How many of the attempts before ended in a lost lease.")
-    max_attempts = property(lambda self: self._row[6], doc="After so many attempts a failure is final.")
-    affinity = property(
-        lambda self: self._row[11] if len(self._row) > 11 else None, doc="The key whose jobs run in order, or None."
-    )
-    attempt = property(lambda self: self._row[0], doc="The fencing number of this attempt.")
-    epoch = attempt
-    place = property(lambda self: self._row[10], doc="Where it stands in its lease's list, from 1.")
-    worker_id = property(lambda self: self._lease.desk.worker_id, doc="Who runs it.")
-    fence = property(lambda self: Fence(self._lease.incarnation, self._row[0]), doc="The attempt as one value.")
+    @property
+    def id(self) -> int:
+        """The number of the job."""
+        return self._row[1]
+
+    @property
+    def job_id(self) -> str | None:
+        """The caller's own key, or None."""
+        return self._row[8]
+
+    @property
+    def queue(self) -> str:
+        """The queue it was in."""
+        return self._lane.queue
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return self._lane.kind
+
+    @property
+    def priority(self) -> int:
+        """Its priority; higher ones run first."""
+        return self._row[3]
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were begun, this one included."""
+        return self._row[4]
+
+    @property
+    def crashes(self) -> int:
+        """How many of the attempts before ended in a lost lease."""
+        return self._row[5]
+
+    @property
+    def max_attempts(self) -> int:
+        """After so many attempts a failure is final."""
+        return self._row[6]
+
+    @property
+    def affinity(self) -> str | None:
+        """The key whose jobs run in order, or None."""
+        return self._row[11] if len(self._row) > 11 else None
+
+    @property
+    def attempt(self) -> int:
+        """The fencing number of this attempt."""
+        return self._row[0]
+
+    @property
+    def epoch(self) -> int:
+        """The same: the epoch of its lease."""
+        return self._row[0]
+
+    @property
+    def place(self) -> int:
+        """Where it stands in its lease's list, from 1."""
+        return self._row[10]
+
+    @property
+    def worker_id(self) -> str:
+        """Who runs it."""
+        return self._lease.desk.worker_id
+
+    @property
+    def fence(self) -> Fence:
+        """The attempt as one value."""
+        return Fence(self._lease.incarnation, self._row[0])
 
     @property
     def created_at(self) -> datetime:
