@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from jobsync import CoordinationConfig, JobQueue, NewJob
-from tests.cli.command import call
+from jobsync.cli.app import app
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no [such] photo'
 
@@ -16,6 +17,12 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueErr
 def queue(server_dsn: str, prefix: str) -> Iterator[JobQueue]:
     with JobQueue(CoordinationConfig(dsn=server_dsn, appname=prefix)) as queue:
         yield queue
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    """Run the command in this process; give its exit status, its output, and its errors."""
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.stdout, result.stderr
 
 
 class Command:

@@ -1,12 +1,14 @@
 """`jobsync worker`: workers of the test's own, as users start them."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobsync import CoordinationConfig, JobQueue, NewJob
+from jobsync import CoordinationConfig, InvalidArgument, JobQueue, NewJob
+from jobsync.cli.worker_process import find_worker
 from tests.cli.command import call, start, wait_for
 
 TARGETS = """
@@ -151,6 +153,23 @@ def test_a_process_that_ends_badly_is_reported(here: Path, where: tuple[str, ...
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_bad_target_is_refused_in_one_line(here: Path, processes: str) -> None:
+    # There is no server at that port: an attempt to connect would say so instead.
+    dsn = "postgresql://u:hush-hush@127.0.0.1:1/d"
+    status, out, err = call("worker", "targets:gone", "--dsn", dsn, "--processes", processes, cwd=here)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "has no 'gone'" in err
+
+
+@pytest.fixture
+def importable(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process import the targets, as the worker's own process does, and forget them after."""
+    monkeypatch.syspath_prepend(here)
+    yield
+    for name in ("targets", "broken"):
+        sys.modules.pop(name, None)
+
+
 @pytest.mark.parametrize(
     ("target", "word"),
     [
@@ -162,30 +181,32 @@ def test_a_process_that_ends_badly_is_reported(here: Path, where: tuple[str, ...
         ("broken:worker", "RuntimeError: at import"),
     ],
 )
-def test_a_bad_target_is_refused_in_one_line(here: Path, target: str, word: str, processes: str) -> None:
-    # There is no server at that port: an attempt to connect would say so instead.
-    dsn = "postgresql://u:hush-hush@127.0.0.1:1/d"
-    status, out, err = call("worker", target, "--dsn", dsn, "--processes", processes, cwd=here)
-    assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert word in err
+@pytest.mark.usefixtures("importable")
+def test_an_error_says_what_is_wrong_with_the_target(target: str, word: str) -> None:
+    with pytest.raises(InvalidArgument, match=word):
+        find_worker(target)
 
 
 @pytest.mark.parametrize(
     ("target", "options", "word"),
     [
-        ("wrong", (), "gave an int"),
-        ("needs", (), "callable without arguments"),
-        ("Own", ("--concurrency", "2"), "cannot be made with max_concurrent_jobs"),
-        ("nothing", (), "knows no kind of job"),
-        ("worker", ("--queues", ","), "queues"),
+        ("wrong", {}, "gave an int"),
+        ("needs", {}, "callable without arguments"),
+        ("Own", {"max_concurrent_jobs": 2}, "cannot be made with max_concurrent_jobs"),
+        ("worker", {"queues": ()}, "queues"),
     ],
 )
-def test_a_worker_that_cannot_be_made_says_so_in_one_line(
-    here: Path, where: tuple[str, ...], target: str, options: tuple[str, ...], word: str
-) -> None:
-    status, out, err = call("worker", f"targets:{target}", *where, *options, cwd=here)
+@pytest.mark.usefixtures("importable")
+def test_an_error_says_why_a_worker_cannot_be_made(target: str, options: dict[str, object], word: str) -> None:
+    make = find_worker(f"targets:{target}")
+    with pytest.raises(InvalidArgument, match=word):
+        make(options)
+
+
+def test_a_worker_without_handlers_says_so_in_one_line(here: Path, where: tuple[str, ...]) -> None:
+    status, out, err = call("worker", "targets:nothing", *where, cwd=here)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert word in err
+    assert "knows no kind of job" in err
 
 
 def test_a_database_that_is_not_there_is_one_line_without_the_password(here: Path) -> None:
