@@ -9,6 +9,8 @@ import pytest
 
 from jobsync import JobQueue
 from jobsync.api import doctor
+from jobsync.postgres.statement import run as run_statement
+from jobsync.postgres.statement import statement
 from tests.api.jobs import settings
 from tests.cli.conftest import Command
 
@@ -133,8 +135,8 @@ def test_rights_that_are_missing_are_found(run: Command, sql: Sql, server_dsn: s
         sql(f'grant select on t_meta, t_node, t_grant, t_target, t_steering, t_lock, t_rebalance to "{prefix}weak"')
         with psycopg.connect(server_dsn, autocommit=True) as conn:
             conn.execute(f'set role "{prefix}weak"'.encode())
-            query = doctor.statement("doctor_rights", prefix, prefix)
-            missing = [row[0] for row in conn.execute(query.sql.replace("$1", "%s").encode(), query.args)]
+            query = statement("doctor_rights", prefix, prefix)
+            missing = [row[0] for row in run_statement(conn, query)]
     finally:
         sql(f'drop owned by "{prefix}weak"; drop role "{prefix}weak"')
     assert f"insert on table {prefix}node" in missing

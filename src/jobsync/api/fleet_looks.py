@@ -2,25 +2,31 @@
 
 import json
 from bisect import bisect_right
-from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 from jobsync.api.checks import checked_name
-from jobsync.api.fleet_values import DryRun, Explanation, HeldRange, LockStatus, PastMove, PastRebalance, TokenMove
+from jobsync.api.fleet_values import (
+    DryRun,
+    Explanation,
+    HeldRange,
+    LockStatus,
+    PastMove,
+    PastRebalance,
+    QueuePulse,
+    TokenMove,
+)
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
-from jobsync.core.messages import PlanInputs, ReadPlanInputs
 from jobsync.core.pins import choose
-from jobsync.core.planning import make_plan
-from jobsync.core.pool import pool_of
 from jobsync.core.settings import Settings
 from jobsync.core.tasks import as_task
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.locks import LockStatements, lock_row
 from jobsync.postgres.overview import list_nodes, read_cluster
-from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.statement import statement
 
 PAST_SHOWN = 20
@@ -46,6 +52,11 @@ class FleetLooks:
             held = inquiry.run(statement("held_ranges", prefix))
             wanted = inquiry.run(statement("wanted_ranges", prefix))
         return tuple(_side_by_side(total, held, wanted))
+
+    def queue_pulse(self) -> QueuePulse:
+        """Tell how the queue is at this moment."""
+        self._require_schema()
+        return QueuePulse(*self._inquiry.run(statement("queue_pulse", self._prefix))[0])
 
     def history(self, limit: int = 20, *, number: int | None = None) -> tuple[PastRebalance, ...]:
         """List the latest distributions that moved something, newest first; or the one of that number."""
@@ -110,7 +121,7 @@ class FleetLooks:
             nodes = {row.name: row for row in list_nodes(inquiry.run, prefix)}
             locks = [lock for lock in self._locks_now() if lock.token_id == token and lock.decides]
             past = inquiry.run(statement("token_past", prefix, token, PAST_SHOWN))
-            steered = self._inputs().steering
+            steered = self._planner.read_inputs(inquiry.run, self._settings).steering
         lock = locks[0] if locks else None
         sentences = [_rule(text, lock)]
         if intended is not None and not steered.is_open(intended):
@@ -142,47 +153,13 @@ class FleetLooks:
         without = tuple(dict.fromkeys(checked_name("without", name) for name in without))
         joining = tuple(dict.fromkeys(checked_name("joining", name) for name in joining))
         self._require_schema()
-        inputs = self._inputs()
-        takers = tuple(node for node in inputs.nodes if node not in inputs.tokenless)
-        for name in without:
-            if name not in takers:
-                raise InvalidArgument(f"node {name!r} is no live node that takes tokens: {_known(takers)}")
-        for name in joining:
-            if name in inputs.nodes:
-                raise InvalidArgument(f"node {name!r} is live already: name one that is to join")
-        nodes = tuple(node for node in inputs.nodes if node not in without) + joining
-        plan = make_plan(replace(inputs, nodes=nodes))
-        before = {node: pool_of(tokens) for node, tokens in inputs.targets.items()}
-        after = {node: before.get(node, TokenSet()) for node in plan.nodes}
-        after |= {node: pool_of(tokens) for node, tokens in plan.changed.items()}
-        names = [node for node in dict.fromkeys((*inputs.nodes, *before, *plan.nodes)) if node not in inputs.tokenless]
-        return DryRun(
-            without=without,
-            joining=joining,
-            reason=plan.reason,
-            total_tokens=inputs.total_tokens,
-            tokens_moved=plan.tokens_moved,
-            moves=tuple(TokenMove(source, to, len(tokens), tokens.ranges) for source, to, tokens in plan.moves),
-            counts={name: (len(before.get(name, ())), len(after.get(name, ()))) for name in names},
-            unplaced=inputs.total_tokens - sum(map(len, after.values())),
-            unmatched_locks=plan.unmatched,
-        )
+        found: DryRun = self._planner.dry_run(self._inquiry.run, self._settings, without, joining)
+        return found
 
-    def _inputs(self) -> PlanInputs:
-        question = ReadPlanInputs(self._settings.locks_enabled)
-        protocol = Protocol(self._prefix, host="", pid=0, environment=None)
-        (row,) = self._inquiry.run(protocol.statement_for(question))
-        if row[2] is None:
-            raise InvalidArgument("no node has ever joined this fleet, so there is no plan yet: start a node")
-        answer = protocol.answer_to(question, [row])
-        assert isinstance(answer, PlanInputs)
-        return answer
-
-
-def _known(names: tuple[str, ...]) -> str:
-    return (
-        f"live are {', '.join(map(repr, names[:20]))}{' ...' if len(names) > 20 else ''}" if names else "none is live"
-    )
+    @property
+    def _planner(self) -> ModuleType:
+        # Loaded where it is needed: whoever asks how the fleet is need not wait for the planner.
+        return import_module("jobsync.api.fleet_plan")
 
 
 def _rule(text: str, lock: LockStatus | None) -> str:

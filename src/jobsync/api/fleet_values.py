@@ -146,6 +146,23 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePulse:
+    """The queue at one moment: jobs that wait, wait for later and run; how long the oldest has waited.
+
+    `drawn` counts the numbers of jobs ever given out; `ended` and `failed` are of the last ten seconds.
+    """
+
+    waiting: int
+    later: int
+    running: int
+    oldest_sec: float | None
+    drawn: int
+    ended: int
+    failed: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """What a pruning did: deleted old rows in so many `bites`, dropped whole days, deleted ended jobs."""
 

@@ -13,7 +13,7 @@ from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.processes import config_of
-from jobsync.cli.shared import asked
+from jobsync.cli.shared import asked, say_json
 from jobsync.cli.shared import console as _console
 from jobsync.core.errors import JobsyncError
 
@@ -169,15 +169,35 @@ def worker(
 
 
 @app.command()
+def top(
+    *,
+    every: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    dsn: Dsn = None,
+    appname: Appname = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the fleet live: nodes, who holds what against the plan, moves in flight, the queue. `q` or Ctrl-C ends it.
+
+    While the database is away it says so, and goes on when it is back. --json and --once print one look; their exit
+    status is 0 healthy, 1 not, 2 cannot ask.
+    """
+    config = config_of({"dsn": dsn, "appname": appname})
+    module = import_module("jobsync.cli.top")
+    if as_json or once:
+        raise typer.Exit(module.print_once(config, as_json=as_json))
+    module.watch(config, every)
+
+
+@app.command()
 def status(*, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
     """Show the fleet: nodes, tokens, latest rebalances. Exit status 0 healthy, 1 not, 2 cannot ask."""
     with asked(dsn, appname) as cluster:
         found = cluster.status()
-    view = import_module("jobsync.cli.status_view")
     if as_json:
-        typer.echo(json.dumps(view.status_as_dict(found), indent=2))
+        say_json(import_module("jobsync.cli.status_json").status_as_dict(found))
     else:
-        view.show_status(_console(), found)
+        import_module("jobsync.cli.status_view").show_status(_console(), found)
     raise typer.Exit(0 if found.is_healthy else 1)
 
 

@@ -1,33 +1,16 @@
 """`jobsync status`, for people and for programs."""
 
-from dataclasses import asdict
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobsync.api.cluster import ClusterStatus, NodeStatus
-from jobsync.cli.shared import as_plain, at, shown
-
-
-def status_as_dict(status: ClusterStatus) -> dict[str, Any]:
-    """Give all of it as JSON takes it; times are ISO 8601 texts."""
-    found = asdict(status) | {
-        "healthy": status.is_healthy,
-        "leader": status.leader,
-        "live_nodes": status.live_nodes,
-        "live_tokenless": status.live_tokenless,
-        "tokens_live": status.tokens_live,
-        "frozen": status.frozen,
-    }
-    plain: dict[str, Any] = as_plain(found)
-    return plain
+from jobsync.cli.shared import at, shown
 
 
 def show_status(console: Console, status: ClusterStatus) -> None:
     """Write the cluster's line, its nodes and its latest rebalances."""
-    _print(console, _summary(status))
+    _print(console, summary(status))
     _print(console, Text(f"{status.where}, tables {status.appname}*", style="dim"))
     if status.nodes:
         console.print()
@@ -41,7 +24,8 @@ def _print(console: Console, line: Text) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _summary(status: ClusterStatus) -> Text:
+def summary(status: ClusterStatus) -> Text:
+    """Say in one line how the fleet is."""
     word = ("healthy", "bold green") if status.is_healthy else ("not healthy", "bold red")
     if status.total_tokens is None:
         return Text.assemble(word, ": no node has ever joined")
