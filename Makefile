@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix bench clean
+.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix bench clean simulate
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,9 @@ lint: $(READY)   ## style, types, and who may import whom
 fix: $(READY)    ## let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
+
+simulate: $(READY)  ## seeded faults in virtual time, all invariants judged: make simulate SEEDS=10000 FIRST=0
+	@$(BIN)/jobsync simulate --seeds $(or $(SEEDS),10000) $(if $(FIRST),--first $(FIRST))
 
 bench: $(READY)  ## measure the figures that the README gives
 	@$(BIN)/python -m bench

@@ -10,6 +10,7 @@ Further connections play users' transactions, which hold locks over virtual time
 Not simulated: two statements at work at the same instant. Each runs alone, from its first lock to its commit.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,13 +19,14 @@ from typing import Any, Self
 import psycopg
 from psycopg import pq
 from psycopg.adapt import Transformer
+from psycopg.conninfo import make_conninfo
 
 from jobsync.postgres.schema import ensure_schema
 from jobsync.postgres.session import is_lock_conflict
 from jobsync.postgres.statement import Row, Statement, load_sql, run
 
 PREFIX = "sync_"
-USERS = 2
+USERS = 4
 SEARCH_PATH = "set search_path = sync_virtual, pg_catalog"
 QUIET = "set client_min_messages = error"
 _SURROUNDINGS = (
@@ -222,3 +224,19 @@ def _rows(result: Any) -> list[Row]:
     transformer = Transformer.from_context(None)
     transformer.set_pgresult(result)
     return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def new_database(dsn: str) -> str:
+    """Make an empty database on a server; gives the conninfo that leads to it."""
+    name = f"simulation_{secrets.token_hex(4)}"
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"create database {name}".encode())
+    return make_conninfo(dsn, dbname=name)
+
+
+def make_quick(dsn: str) -> None:
+    """Let a server of the caller's own do without what costs time and serves durability alone."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        for setting in ("fsync = off", "full_page_writes = off", "autovacuum = off"):
+            conn.execute(f"alter system set {setting}".encode())
+        conn.execute("select pg_reload_conf()")

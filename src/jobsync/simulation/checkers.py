@@ -80,6 +80,7 @@ class Sent:
     incarnation: int | None = None
     bind: int | None = None
     tokens: TokenSet | None = None
+    attempt: int | None = None
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class Checkers:
         self._watched: dict[int, _Watched] = {}
         self._newest_epoch: dict[int, int] = {}
         self._fenced: set[tuple[str, int]] = set()
+        self._attempts: dict[tuple[str, int], int] = {}
         self._effects: dict[int, tuple[int, int]] = {}
 
     def _of(self, process: int) -> _Watched:
@@ -196,6 +198,11 @@ class Checkers:
             raise Violated(f"I5: {sent.kind} of {sent.name} as incarnation {sent.incarnation} changed rows of {row}")
         if sent.bind is not None and row.bind != sent.bind:
             raise Violated(f"I8: {sent.kind} of {sent.name} under bind {sent.bind} changed rows of {row}")
+        if sent.attempt is not None:
+            newest = self._attempts.get((sent.name, sent.incarnation), 0)
+            if sent.attempt <= newest:
+                raise Violated(f"I8: {sent.name} is bound by attempt {sent.attempt} after attempt {newest}")
+            self._attempts[sent.name, sent.incarnation] = sent.attempt
 
     def _disjoint(self) -> None:
         seen = TokenSet()
@@ -241,6 +248,7 @@ class Checkers:
         self._effects = effects
         if stranger:
             self._fenced.clear()
+            self._attempts.clear()
             for mine in self._watched.values():
                 mine.stranger = True
 

@@ -28,13 +28,15 @@ class Network:
     def __init__(self, world: "World", *, direct: bool) -> None:
         self.direct = direct
         self.calm = True
+        self.trip_sec = TRIP_SEC
         self.slow_sec = 0.0
         self.refusal_chance = 0.0
+        self.frozen_chance = FROZEN_CHANCE
         self._world = world
 
     def _trip(self, process: "Process") -> float:
         wait_sec = max(0.0, process.cut_until_sec - self._world.agenda.now_sec)
-        return wait_sec + TRIP_SEC * (1 if self.calm else self._world.random.uniform(1, 10))
+        return wait_sec + self.trip_sec * (1 if self.calm else self._world.random.uniform(1, 10))
 
     def _slowness(self) -> float:
         if not self.slow_sec:
@@ -58,7 +60,9 @@ class Network:
             process.deliver(_no_route)
             return
         session = server.open(process.name)
-        hello = m.Hello(self.direct, server.system_id, str(server.timeline), durable=True, round_trip_sec=2 * TRIP_SEC)
+        hello = m.Hello(
+            self.direct, server.system_id, str(server.timeline), durable=True, round_trip_sec=2 * self.trip_sec
+        )
 
         def connected(now: Instant) -> m.Event:
             process.session, process.asked = session, None
@@ -82,7 +86,7 @@ class Network:
         sent = process.now()
         session.pending += 1
         server_sec = self._slowness()
-        if not self.calm and world.random.random() < FROZEN_CHANCE:
+        if not self.calm and world.random.random() < self.frozen_chance:
             server_sec += world.random.uniform(0.5, 5.0)
         world.agenda.after(self._trip(process) + server_sec, lambda: self._carry_out(process, session, question, sent))
 

@@ -1,5 +1,6 @@
 """One seed, one history: the storm, the calm, and the verdict."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -7,12 +8,14 @@ from jobsync.core import messages as m
 from jobsync.core.settings import Settings
 from jobsync.postgres.virtual_server import VirtualServer
 from jobsync.simulation.checkers import Violated
+from jobsync.simulation.network import FROZEN_CHANCE
 from jobsync.simulation.rest import unrest
 from jobsync.simulation.storm import Storm
 from jobsync.simulation.world import MakeMember, World, real_member
 
 STORM_SEC = 12.0
 REST_WITHIN_SEC = 25.0
+LOOK_EVERY_SEC = 0.25
 QUICK = Settings(
     total_tokens=24,
     heartbeat_interval_sec=0.9,
@@ -34,6 +37,9 @@ class Plan:
     direct: bool | None = None
     fail_over: bool | None = None
     tokenless: float | None = None
+    total_tokens: int | None = None
+    faults: tuple[tuple[str, int], ...] = ()  # those that fall, with their weights; empty: all, with their own
+    frozen_chance: float = FROZEN_CHANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,11 @@ def run_seed(
     direct = dice.random() < 0.7 if plan.direct is None else plan.direct
     names = tuple(f"n{i}" for i in range(dice.choice((2, 3, 3, 4, 5)) if plan.nodes is None else plan.nodes))
     total = dice.choice((1, 2, 7, 24, 60))
+    total = total if plan.total_tokens is None else plan.total_tokens
     fail_over = dice.random() < 0.3 if plan.fail_over is None else plan.fail_over
     tokenless = dice.choice((0.0, 0.0, 0.0, 0.3)) if plan.tokenless is None else plan.tokenless
     world = World(virtual, seed, direct=direct, traced=traced, make_member=make_member)
+    world.network.frozen_chance = plan.frozen_chance
     storm = Storm(world, settings_of(total), names, tokenless=tokenless)
     before = virtual.statements
     violated, rest_sec = "", 0.0
@@ -80,9 +88,9 @@ def run_seed(
         for name in names:
             storm.start(name)
             world.agenda.run(world.random.uniform(0, 0.2))
-        storm.rage(plan.storm_sec, fail_over=fail_over)
+        storm.rage(plan.storm_sec, fail_over=fail_over, only=dict(plan.faults))
         storm.subside()
-        rest_sec = settle(world)
+        rest_sec = settle(world, keep_one=storm.keep_one)
     except Violated as error:
         violated = str(error)
         world.agenda.note("judge", violated)
@@ -108,12 +116,13 @@ def settings_of(total_tokens: int) -> Settings:
     return Settings.merged(given)
 
 
-def settle(world: World, *, within_sec: float = REST_WITHIN_SEC) -> float:
+def settle(world: World, *, within_sec: float = REST_WITHIN_SEC, keep_one: Callable[[], None] = lambda: None) -> float:
     """Let time pass until the fleet is at rest (I9), and stays there for a moment; give how long that took."""
     began_sec = world.agenda.now_sec
     said = "nothing ran"
     while world.agenda.now_sec < began_sec + within_sec:
-        world.agenda.run(0.25)
+        world.agenda.run(LOOK_EVERY_SEC)
+        keep_one()
         said = _unrest(world)
         if not said:
             return world.agenda.now_sec - began_sec

@@ -55,6 +55,8 @@ class SimulatedServer:
         self.down_until_sec = 0.0
         self.clock = DatabaseClock(random)
         self.loses_unsynced = False
+        self.shows = True  # to the judges, after every statement
+        self.pids = PIDS
         self._virtual = virtual
         self._agenda = agenda
         self._checks = checks
@@ -79,7 +81,7 @@ class SimulatedServer:
 
     def open(self, node: str) -> Session:
         """Make a session that listens to the hints meant for a node."""
-        pid = self._random.choice([pid for pid in PIDS if pid not in self.sessions])
+        pid = self._random.choice([pid for pid in self.pids if pid not in self.sessions])
         session = Session(pid, self.era, node)
         self.sessions[pid] = session
         self._virtual.open_session(pid, self._now())
@@ -157,7 +159,13 @@ class SimulatedServer:
     def _now(self) -> float:
         return self.clock.read(self._agenda.now_sec)
 
+    def look(self, work: Statement) -> list[Row]:
+        """Look something up in the database, beside all that is simulated."""
+        return self._rows(work)
+
     def _show(self, sent: Sent, *, done: bool) -> None:
+        if not self.shows:
+            return
         self._checks.carried_out(sent, done=done, shown=self.show(), now_sec=self._agenda.now_sec)
 
     def show(self) -> Shown:
@@ -219,7 +227,8 @@ class SimulatedServer:
         """Let a standby take over, with what it had."""
         self.timeline += 1
         self._start_anew(down_sec)
-        self._put_back(standby, ahead=self._random.randint(0, WRITTEN_AHEAD), stranger=True)
+        ahead = self._random.choice((0, self._random.randint(0, WRITTEN_AHEAD)))
+        self._put_back(standby, ahead=ahead, stranger=True)
 
     def _start_anew(self, down_sec: float) -> None:
         self.abort_users()
@@ -241,8 +250,8 @@ def sent_of(question: m.Question) -> Sent:
     match question:
         case m.Register(name=name):
             return Sent(kind, name)
-        case m.Rebind(name=name, incarnation=incarnation):
-            return Sent(kind, name, incarnation)
+        case m.Rebind(name=name, incarnation=incarnation, attempt=attempt):
+            return Sent(kind, name, incarnation, attempt=attempt)
         case m.Fence(who=who):
             return Sent(kind, who.name, who.incarnation, who.bind)
         case m.Shrink(me=me, tokens=tokens):

@@ -5,7 +5,7 @@ and a calm part, in which nothing new happens and everything must come to rest. 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,8 +64,8 @@ class Storm:
 
     # --- the two parts of a run --------------------------------------------------------------------
 
-    def rage(self, sec: float, *, fail_over: bool) -> None:
-        """Let faults fall for so long."""
+    def rage(self, sec: float, *, fail_over: bool, only: Mapping[str, int]) -> None:
+        """Let faults fall for so long; some kinds `only`, with their weights, unless it is empty."""
         world, random = self._world, self._random
         world.calm = world.network.calm = False
         world.network.refusal_chance = REFUSAL_CHANCE
@@ -74,7 +74,8 @@ class Storm:
             self._faults["fail-over"] = (6, self._fail_over)
             self._copy()
         self._work()
-        names, weights = list(self._faults), [weight for weight, _ in self._faults.values()]
+        weight_of = only or {name: weight for name, (weight, _) in self._faults.items()}
+        names, weights = list(weight_of), list(weight_of.values())
         end_sec = world.agenda.now_sec + sec
         while world.agenda.now_sec < end_sec:
             still = random.random() < STILL_CHANCE
@@ -102,7 +103,11 @@ class Storm:
             process.cut_until_sec = 0.0
             process.hangs_sec = process.stops_after = None
             process.resume()
-        if not world.processes:
+        self.keep_one()
+
+    def keep_one(self) -> None:
+        """See to it that somebody is there: the last one may have been on its way out."""
+        if not self._world.processes:
             self.start(self._names[0])
 
     # --- processes -----------------------------------------------------------------------------

@@ -57,9 +57,7 @@ class Users:
 
     def _later(self, work: Work, act: Callable[[], None]) -> None:
         random = self._world.random
-        self._world.agenda.after(
-            random.choice((0.001, 0.1, 1.0, 4.0)) * random.random(), lambda: self._go_on(work, act)
-        )
+        self._world.agenda.after(random.choice((0.01, 0.5, 2.0, 4.0)) * random.random(), lambda: self._go_on(work, act))
 
     def _go_on(self, work: Work, act: Callable[[], None]) -> None:
         if work.over:

@@ -34,11 +34,12 @@ class World:
         direct: bool = True,
         traced: bool = False,
         make_member: MakeMember = real_member,
+        checks: Checkers | None = None,
     ) -> None:
         virtual.reset(seed)
         self.random = Random(seed)
         self.agenda = Agenda(traced=traced)
-        self.checks = Checkers()
+        self.checks = Checkers() if checks is None else checks
         self.server = SimulatedServer(virtual, self.agenda, self.checks, self.random)
         self.network = Network(self, direct=direct)
         self.processes: list[Process] = []
