@@ -266,6 +266,14 @@ from sync_job
 group by queue, kind, status
 order by queue, kind, status;
 
+-- name: newest-jobs
+-- The jobs that were enqueued last. The view cannot be read in that order without reading all of it, which takes seconds where
+-- millions have ended; so the numbers first, which grow with time, and each of these by the view. `offset 0` keeps it so.
+select j.id, j.queue, j.kind, j.status, j.attempts, j.created_at
+from (select b.id from sync_job_body b order by b.id desc limit 20) newest
+cross join lateral (select * from sync_job v where v.id = newest.id offset 0) j
+order by j.id desc;
+
 -- name: oldest-waiting-jobs
 -- What waits longest although it is due: nobody knows the kind, the queue is paused, a limit or a line holds it up, or there
 -- are too few workers.

@@ -121,6 +121,10 @@ READS: dict[str, Check] = {
         rows, node=[cluster.owner_of("invoice-1").node_name], date=[cluster.today]
     ),
     "job-counts": lambda rows, _: {(row["kind"], row["status"]): row["jobs"] for row in rows} == JOB_COUNTS,
+    "newest-jobs": lambda rows, _: (
+        [row["id"] for row in rows] == list(range(sum(JOB_COUNTS.values()), 0, -1))
+        and sum(row["status"] == "processing" for row in rows) == 2
+    ),
     "oldest-waiting-jobs": lambda rows, _: (
         same(rows, id=[6, 7, 11]) and all(row["waits_for"].seconds > 500 for row in rows)
     ),
