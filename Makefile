@@ -43,6 +43,10 @@ test-pooler: $(READY)  ## what goes through PgBouncer (Debian's package, which t
 	@command -v pgbouncer > /dev/null || test -x /usr/sbin/pgbouncer || apt-get install -y -qq pgbouncer
 	@$(BIN)/python -m pytest tests/chaos/test_pooler.py
 
+chaos: $(READY)  ## real processes in bad weather: make chaos MINUTES=30 (as root with iptables: DROP and RST too)
+	@command -v iptables > /dev/null || test -x /usr/sbin/iptables || apt-get install -y -qq iptables || true
+	@$(BIN)/python -m tests.chaos.long_run $(or $(MINUTES),30) $(SEED)
+
 lint: $(READY)   ## style, types, and who may import whom
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .

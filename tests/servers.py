@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -107,8 +107,9 @@ def clear_old_runs() -> None:
 class PrivateServer:
     """A PostgreSQL that one test has for itself, on TCP (127.0.0.1) and on a Unix socket; it may be broken.
 
-    `settings` go on top of the defaults. With a `password`, both ways in ask for it (scram-sha-256). It is a
-    context manager: entering starts it, leaving stops it and removes its data.
+    `settings` go on top of the defaults. With a `password`, both ways in ask for it (scram-sha-256). `inside` is a
+    command that runs another in a network of its own (see `tests.network`); the Unix socket leads there all the same.
+    It is a context manager: entering starts it, leaving stops it and removes its data.
     """
 
     def __init__(
@@ -118,8 +119,10 @@ class PrivateServer:
         settings: Mapping[str, str] | None = None,
         user: str = "postgres",
         password: str | None = None,
+        inside: Sequence[str] = (),
     ) -> None:
         self.directory = directory
+        self._inside = inside
         self.user = user
         self.password = password
         self.port = free_port()
@@ -216,7 +219,7 @@ class PrivateServer:
         options = {"listen_addresses": "127.0.0.1", "max_connections": "200"} | self._settings
         command = [self._binaries.program("postgres"), "-D", str(self._pgdata), "-k", str(self._pgdata)]
         command += ["-p", str(self.port), *(f"--{name}={value}" for name, value in options.items())]
-        process = as_account(self._account, command, log=self._log)
+        process = as_account(self._account, command, log=self._log, inside=self._inside)
         self._process = process
 
         def is_ready() -> bool:
@@ -233,8 +236,14 @@ class PrivateServer:
         raise RuntimeError(f"the private server does not start:\n{log_tail(self._log)}")
 
 
-def as_account(account: Account | None, command: list[str], *, log: Path) -> "subprocess.Popen[bytes]":
+def as_account(
+    account: Account | None, command: list[str], *, log: Path, inside: Sequence[str] = ()
+) -> "subprocess.Popen[bytes]":
     """Start a program as the account that may run PostgreSQL, in a directory that it can be in."""
+    if inside and account is not None:
+        # Only root may go there, and steps down on the way.
+        command = [*inside, f"--setuid={account.uid}", f"--setgid={account.gid}", "--", *command]
+        account = None
     with log.open("ab") as output:
         return subprocess.Popen(
             command,

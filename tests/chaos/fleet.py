@@ -50,8 +50,9 @@ class Worker:
             file.touch()
         self._may_end = directory / f"{stem}.may-end"
         paths = {what: str(file) for what, file in {**files, "may_end": self._may_end}.items()}
+        inside = given.get("inside", ())  # A command that runs another in a network of its own.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.worker_main", json.dumps({**given, **paths, "name": name})],
+            [*inside, sys.executable, "-m", "tests.chaos.worker_main", json.dumps({**given, **paths, "name": name})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -187,8 +188,13 @@ class Fleet:
 
     def assert_exclusive(self) -> None:
         """Fail if two processes ever answered yes for one task at one instant."""
-        found = overlaps([(worker.name, worker.samples) for worker in self.workers], self.tokens)
+        found = self.overlaps()
         assert not found, f"owned twice: {found[:5]}"
+
+    def overlaps(self) -> list[tuple[int, str, str, float]]:
+        """List where two processes answered yes for one task at one instant, each process by its number."""
+        answers = ((f"{worker.name} ({worker.process.pid})", worker.samples) for worker in self.workers)
+        return overlaps(answers, self.tokens)
 
     def seconds_to_cover(self, since_sec: float, workers: Iterable[Worker]) -> float:
         """Tell how long after an instant every task had been answered yes by one of the workers."""
@@ -291,6 +297,8 @@ def last_gap_end(answers: Iterable[list[Sample]], task: int, since_sec: float, u
     spans = sorted(span for samples in answers for span in intervals(samples, task) if span[1] > since_sec)
     covered_sec = ended_sec = since_sec
     for start_sec, stop_sec in spans:
+        if covered_sec >= until_sec:
+            break
         if start_sec - covered_sec > SILENCE_SEC:
             ended_sec = min(start_sec, until_sec)
         covered_sec = max(covered_sec, stop_sec)

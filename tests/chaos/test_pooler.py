@@ -1,6 +1,6 @@
-"""Everything through PgBouncer in transaction mode: no session of one's own, so no notifications and no session lease.
+"""Everything through PgBouncer in transaction mode: no session of one's own, no notifications, no session lease.
 
-Skipped where there is no `pgbouncer` (Debian: apt-get install pgbouncer), as `make test-pooler` sees to. What must hold:
+Skipped where there is no `pgbouncer` (Debian: apt-get install pgbouncer; `make test-pooler` does it). What must hold:
 it is noticed by itself; ownership, tasks, transactions and the queue work; a death is noticed by the row lease. With
 `session_dsn`, the node's own session goes past the pooler, and all is as without one.
 """
@@ -16,7 +16,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from jobsync import CoordinationConfig, Job, JobQueue, ProcessingWorker, RunningJob
 from jobsync.postgres.binaries import account_for
-from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query, task_for_each_token
 from tests.chaos.fleet import Fleet
 from tests.servers import PrivateServer, as_account, free_port, new_dir
@@ -117,7 +116,7 @@ def test_the_queue_works(pooler: Pooler) -> None:
     ran: list[int] = []
 
     @worker.handles("note")
-    def note(job: RunningJob) -> int:
+    def note(job: RunningJob) -> object:
         with worker.transaction(job) as conn:
             conn.execute("select 1")
         ran.append(job.id)

@@ -29,6 +29,8 @@ from jobsync.core.belief import Belief
 from jobsync.core.holding import Holding
 from jobsync.core.member import Member
 from jobsync.core.member_life import Life
+from jobsync.core.messages import Sighting
+from jobsync.core.observer import Observer
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.ledger import Ledger
@@ -261,7 +263,20 @@ def trust_any_server() -> None:
     Life._meet_stranger = lambda self: None  # type: ignore[method-assign]
 
 
+def trust_the_end_of_a_session() -> None:
+    """Break the rule on purpose: take a session that is gone for the death of its node, at once."""
+    look = Observer.look
+
+    def wrapped(self: Observer, now_sec: float, sightings: Iterable[Sighting]) -> None:
+        look(self, now_sec, sightings)
+        for watched in self._watched.values():
+            watched.session_wait_sec = None if watched.session_wait_sec is None else 0.0
+
+    Observer.look = wrapped  # type: ignore[method-assign]
+
+
 MUTANTS = {
+    "trust": trust_the_end_of_a_session,
     "quarantine": trust_any_server,
     "leases": forget_nothing,
     "claims": claim_everything,
