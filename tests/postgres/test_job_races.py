@@ -302,6 +302,16 @@ def test_who_finds_a_place_being_taken_does_not_wait(race: Race) -> None:
     assert race.two.take_gated([race.lane]) == []
 
 
+def test_who_came_to_the_line_after_the_look_goes_first_all_the_same(race: Race) -> None:
+    """The second of a line is admitted by a look at the line that is older than the first one's coming to the gate."""
+    first, second = (row[0] for row in race.one.enqueue(race.lane, 2, affinity="x"))
+    admit = "select is_mine from sync_job_admit($1::bigint, true)"
+    with race.one.conn.transaction():
+        assert race.fleet.value(admit, second, conn=race.one.conn) is False
+    assert race.fleet.value("select count(*) from sync_job_place") == 0
+    assert [took.id for took in race.one.take_gated([race.lane])] == [first]
+
+
 def test_who_waits_behind_a_head_that_is_cancelled_is_woken(race: Race) -> None:
     head, *_ = race.one.enqueue(race.lane, 2, affinity="x")
     listener = race.fleet.connect()

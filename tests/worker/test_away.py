@@ -7,9 +7,10 @@ import pytest
 from jobsync import RunningJob
 from jobsync.postgres.statement import Row, Statement
 from jobsync.postgres.worker_line import LineBroken, WorkerLine
+from jobsync.runtime.worker.hub import Hub
 from tests.api.jobs import eventually, query
 from tests.servers import PrivateServer
-from tests.worker.support import leases, queue, stored, worker
+from tests.worker.support import await_status, leases, queue, stored, worker
 
 
 def test_handlers_go_on_and_their_results_are_kept_until_the_database_is_back(private_server: PrivateServer) -> None:
@@ -120,3 +121,28 @@ def test_what_was_perhaps_given_back_never_runs_under_the_old_attempt(
             eventually(lambda: leases(server_dsn, prefix) == 0, "no lease is left")
         assert sorted(ran) == numbers
         assert {(job.attempts, job.crashes) for job in jobs.list_jobs()} == {(1, 0)}
+
+
+@pytest.mark.parametrize("what", ["take", "take_gated"])
+def test_what_was_asked_for_in_vain_is_asked_for_again(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The connection breaks before the question arrives, and neither a poll nor a notice says that jobs wait."""
+    run, lost = WorkerLine.run, list[str]()
+
+    def break_and_run(line: WorkerLine, *works: Statement) -> list[list[Row]]:
+        if not lost and any(f"{prefix}job_{what}(" in work.sql for work in works):
+            lost.append(what)
+            line.close()
+            raise LineBroken("cut by the test")
+        return run(line, *works)
+
+    monkeypatch.setattr(WorkerLine, "run", break_and_run)
+    monkeypatch.setattr(Hub, "heard", lambda _: None)
+    made = worker(server_dsn, prefix, poll_interval_ms=86_400_000)
+    made.handles("x")(lambda job: None)
+    with queue(server_dsn, prefix) as jobs:
+        number = jobs.enqueue("x", max_attempts=1 if what == "take_gated" else 3)
+        with made:
+            await_status(jobs, number, "done")
+    assert lost
