@@ -230,3 +230,63 @@ def test_a_prune_that_is_refused_is_asked_again_soon_and_wakes_nobody_meanwhile(
     driver.until(m.Prune)
     driver.refuse()
     driver.until(m.Prune, within_sec=1.0)
+
+
+# --- what was seen before a fail-over -----------------------------------------------------------
+
+SILENT = m.Sighting(m.Identity("b", 5, 6), 37, 4_750, None, absent=False, leaving=False)
+WHOLE_LEASE_SEC = 4.77
+
+
+def test_a_silence_seen_before_a_fail_over_proves_nothing_after_it() -> None:
+    # The beat that ended the silence may be among the commits that are lost (found by a seed of the simulation).
+    driver = Driver()
+    driver.reply = replace(driver.reply, elders=0)
+    driver.scripted[m.Watch] = m.Sightings((SILENT,))
+    driver.hold(HALF)
+    driver.idle(4.0)
+    failed_over(driver)
+    began_sec = driver.boot_sec
+    assert driver.until(m.Fence).who == SILENT.who
+    assert driver.boot_sec - began_sec >= WHOLE_LEASE_SEC
+
+
+def test_a_newcomer_begins_to_watch_anew_after_a_fail_over() -> None:
+    driver = Driver()
+    driver.scripted[m.WatchForEntry] = m.Sightings((SILENT,))
+    driver.send(m.Started(driver.now()))
+    driver.connect()
+    driver.until(m.Register)
+    driver.answer(m.Registration("held", None, None, None, None, 1, quarantined=False))
+    driver.idle(4.0)
+    driver.breaks()
+    driver.connect(timeline="2")
+    began_sec = driver.boot_sec
+    assert driver.until(m.Fence).who == SILENT.who
+    assert driver.boot_sec - began_sec >= WHOLE_LEASE_SEC
+
+
+def test_a_new_session_to_the_same_server_does_not_forget_a_silence() -> None:
+    driver = Driver()
+    driver.reply = replace(driver.reply, elders=0)
+    driver.scripted[m.Watch] = m.Sightings((SILENT,))
+    driver.hold(HALF)
+    driver.idle(4.0)
+    driver.breaks()
+    driver.connect()
+    driver.rebind()
+    began_sec = driver.boot_sec
+    driver.until(m.Fence)
+    assert driver.boot_sec - began_sec < 1.5
+
+
+def test_a_quarantine_lasts_the_longest_lease_that_was_ever_seen() -> None:
+    # Its holder may have been fenced meanwhile, or have registered in commits that are lost.
+    driver = Driver()
+    driver.reply = replace(driver.reply, longest_lease_ms=30_000)
+    driver.hold(HALF)
+    driver.reply = replace(driver.reply, longest_lease_ms=14_500, quarantined=True)
+    failed_over(driver)
+    began_sec = driver.boot_sec
+    driver.until(m.LiftQuarantine)
+    assert driver.boot_sec - began_sec >= 30

@@ -91,6 +91,11 @@ class Entry:
         """This node's session broke; the others' may have broken with it."""
         self._observer.own_session_broke(now_sec)
 
+    def watch_anew(self, now_sec: float) -> None:
+        """Forget what was seen: the rows are another server's, and beats may be missing in them."""
+        self._observer = Observer()
+        self._observer.own_session_broke(now_sec)
+
     def _refusal(self) -> JobsyncError:
         if self._mismatch is None:
             return NodeNameInUse(

@@ -37,7 +37,8 @@ class AmongOthers(Ownership):
             self._checked = True
         self._leadership.note(leader=reply.leader, plan_due=reply.plan_due)
         self._beat_at_sec = sent.boot_sec + self._beat_every_sec()
-        self._longest_lease_sec = reply.longest_lease_ms / 1000
+        # The longest that was ever seen counts: after a fail-over its holder's row may be fenced early, or lost.
+        self._longest_lease_sec = max(self._longest_lease_sec, reply.longest_lease_ms / 1000)
         self._set_quarantine(quarantined=reply.quarantined)
         self._live = reply.live
         self._take_duty(on_duty=reply.elders < 2 and reply.members > 1)

@@ -30,6 +30,7 @@ class Life(MemberState):
         self._connecting = False
         self._bound = self._jobs_heard = False
         self._hello = hello
+        self._note_rows_of(hello)
         self._connect_retry.succeeded()
         lease_sec = session_lease_for(self.settings, hello.round_trip_sec) if hello.direct else None
         if lease_sec != self._lease_told_sec:
@@ -39,6 +40,18 @@ class Life(MemberState):
         if not hello.durable:
             text = "the server runs with fsync off: a crash of its machine may lose grants, and with them exclusivity"
             self._say(FactKind.NOT_DURABLE, text, "warning")
+
+    def _note_rows_of(self, hello: m.Hello) -> None:
+        """Begin to watch anew on another server: beats that were committed on the old one may be missing there.
+
+        A silence that was seen on the old server proves nothing: its end may be among what is lost.
+        """
+        rows_of = (hello.system_id, hello.timeline)
+        if self._rows_of not in (None, rows_of):
+            self._observer = Observer()
+            self._observer.own_session_broke(self._now.boot_sec)
+            self._entry.watch_anew(self._now.boot_sec)
+        self._rows_of = rows_of
 
     def _say_session_lease(self, hello: m.Hello, lease_sec: float | None) -> None:
         asked_sec = self.settings.session_lease_sec

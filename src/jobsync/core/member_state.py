@@ -57,6 +57,7 @@ class MemberState:
         self._timing_when_bound = self._timing
         self._generation: int | None = None
         self._server: tuple[str, str] | None = None
+        self._rows_of: tuple[str, str] | None = None  # whose rows are watched: the server of the newest session
         self._servers_met = 0
         self._rebinds = 0
         self._stranger = False
