@@ -37,8 +37,8 @@ def test_no_invariant_breaks_in_fresh_seeds(virtual: VirtualServer) -> None:
 
 
 def test_leases_of_unlike_lengths_survive_a_fail_over_that_loses_beats(virtual: VirtualServer) -> None:
-    # Found here: a silence that was seen before the fail-over had a node fenced too early, and the quarantine, counted by
-    # the leases of those who were left, ended before its belief did.
+    # Found here: a silence that was seen before the fail-over had a node fenced too early, and the quarantine, counted
+    # by the leases of those who were left, ended before its belief did.
     plan = Plan(
         storm_sec=30,
         nodes=2,

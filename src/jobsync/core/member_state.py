@@ -94,8 +94,7 @@ class MemberState:
         self._shrink_retry = Retry(name, 0.02, 0.5)
 
         # Whether this process wants to hear of jobs, and whether this session does.
-        self._jobs_wanted = False
-        self._jobs_heard = False
+        self._jobs_wanted = self._jobs_heard = False
 
     @property
     def _over(self) -> bool:

@@ -12,8 +12,8 @@ A suspicion is not a verdict: the fence asks the database again, under the node'
 true over gaps in looking, since both observations are monotone for one bind. Only rule B needs more: right
 after this node's own session broke, the others' may have broken with it, so it waits for a grace.
 
-After a fail-over nothing that was seen before counts: the commits that would have ended a silence may be lost. The member
-then begins with a new observer.
+After a fail-over nothing that was seen before counts: the commits that would have ended a silence may be lost. The
+member then begins with a new observer.
 """
 
 from collections.abc import Iterable

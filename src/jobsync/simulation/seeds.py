@@ -40,6 +40,7 @@ class Plan:
     total_tokens: int | None = None
     faults: tuple[tuple[str, int], ...] = ()  # those that fall, with their weights; empty: all, with their own
     frozen_chance: float = FROZEN_CHANCE
+    lost_changes: int = 2  # of locks, whose moves a fail-over loses
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def run_seed(
     before = virtual.statements
     violated, rest_sec = "", 0.0
     try:
+        storm.lost_changes = plan.lost_changes
         for name in names:
             storm.start(name)
             world.agenda.run(world.random.uniform(0, 0.2))

@@ -39,6 +39,7 @@ class Storm:
         self._settings = settings
         self._names = names
         self._tokenless = tokenless
+        self.lost_changes = 2
         self._standby: Copy | None = None
         self._locks = LockStatements(PREFIX)
         self._faults: dict[str, tuple[int, Callable[[Process], None]]] = {
@@ -234,9 +235,9 @@ class Storm:
         if self._standby is None:
             return
         standby = self._random.choice((self._standby, self._world.server.copy()))
-        for _ in range(3):
+        for _ in range(self.lost_changes):
             self._change_locks(process)
-        self._world.agenda.run(self._random.uniform(0, 0.3))
+            self._world.agenda.run(self._random.uniform(0, 0.2))
         self._world.server.fail_over(standby, down_sec=self._random.choice((0.01, 1.0)) * self._random.random())
         if self._random.random() < 0.7:
             process.cut_until_sec = self._world.agenda.now_sec + self._random.uniform(0, 5)
