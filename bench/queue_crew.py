@@ -59,6 +59,12 @@ class Speaker:
                 heard.append(said)
         return heard
 
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self.process.terminate()
+        self.process.wait(60)
+        self._reader.join(10)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
@@ -112,6 +118,12 @@ class Crew:
         """Kill all workers."""
         for worker in self.workers:
             worker.kill()
+        self.workers = []
+
+    def stop(self) -> None:
+        """Have all workers leave gracefully."""
+        for worker in self.workers:
+            worker.stop()
         self.workers = []
 
     def ask(self, sql: str) -> Any:

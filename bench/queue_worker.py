@@ -10,6 +10,7 @@ python -m bench.queue_worker DSN PREFIX CONCURRENCY
 """
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -70,9 +71,13 @@ def make(dsn: str, prefix: str, concurrency: int) -> ProcessingWorker:
 def main() -> None:
     dsn, prefix, concurrency = sys.argv[1], sys.argv[2], int(sys.argv[3])
     worker = make(dsn, prefix, concurrency)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     worker.start()
     say(ready=boot_sec())
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    finally:
+        worker.stop()
 
 
 if __name__ == "__main__":
