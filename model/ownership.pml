@@ -587,7 +587,113 @@ inline lift_quarantine() {
 #define PROCESS_2 :: p = 2
 #endif
 
-#ifndef CALM
+#ifdef CALM
+
+/* --- liveness: after the faults every token that can be placed is held -------------------------------------------
+ *
+ * At some moment the storm ends: the plan wants the token for one process that runs (target); the other runs, or is gone for good.
+ * From then on only steps that change something are listed, and each only where the product takes it by itself: a node hears,
+ * binds anew when a deadline passes, reads rows that it does not know, gives up what is not its, grows, beats; what cannot
+ * be renewed runs out; ghosts are fenced; the quarantine is lifted. Two things are checked, and together they are the claim:
+ *   there is no circle of such steps (pan -l finds none without a step of the storm), and
+ *   where no step is left the target believes in the token; nothing can take it from there.
+ * So it is held in the end in every run in which whatever can be done is done at some time, which is less than weak fairness. */
+
+byte target;
+bit gone[N];
+
+#define SETTLED (BELIEVES(target))
+#define ASKS(p) (!gone[p] && FREE_TO_ASK(p))
+#ifdef FAILOVER
+#define IS_PRE(p) (pre[p])
+#else
+#define IS_PRE(p) (false)
+#endif
+#ifdef SESSION
+#define LACKS_SESSION(p) (!sess[p])
+#else
+#define LACKS_SESSION(p) (false)
+#endif
+
+#define CALM_STEPS(p, n) \
+  :: atomic { !gone[p] && reply[p] != SILENCE -> d_step { hear(p) } } \
+  :: atomic { !gone[p] && !me[p] && reply[p] == SILENCE && inc[n] == NOBODY -> d_step { register(p, n) } } \
+  :: atomic { !gone[p] && me[p] && !bound[p] && reply[p] == SILENCE -> d_step { rebind(p, n) } } \
+  :: atomic { !gone[p] && me[p] && bound[p] && !up[p] && reply[p] == SILENCE -> bound[p] = 0 } \
+  :: atomic { ASKS(p) && hold[p] == HELD && target != p -> hold[p] = GIVING } \
+  :: atomic { ASKS(p) && hold[p] == GIVING -> d_step { shrink(p, n) } } \
+  :: atomic { ASKS(p) && CURRENT(p) && target == p && hold[p] == NONE && owner == 0 && !QUARANTINED -> d_step { grow(p, n) } } \
+  :: atomic { ASKS(p) && !CURRENT(p) -> d_step { beat(p) } } \
+  :: atomic { ASKS(p) && CURRENT(p) && !STRANGE(p) && (row[p] == 0 || IS_PRE(p)) -> d_step { beat(p) } } \
+  :: atomic { ASKS(p) && LACKS_SESSION(p) -> d_step { renew_session(p) } } \
+  :: atomic { ASKS(p) && CURRENT(p) && (STRANGE(p) || (owner == 1 + n && hold[p] == NONE) || (owner != 1 + n && hold[p] == HELD)) \
+       -> d_step { read_rows(p, n) } } \
+  :: atomic { row[p] != 0 && (STRANGE(p) || !CURRENT(p) || !bound[p]) && reply[p] == SILENCE -> d_step { row_runs_out(p) } } \
+  :: atomic { sess[p] && !up[p] -> sess[p] = 0 } \
+  :: atomic { inc[n] == 1 + p && me[p] && !bound[p] && row[p] == 0 -> d_step { strip(n) } }
+
+active proctype world() {
+  byte p, n;
+storm:
+  do
+  :: atomic {
+       ANY_PROCESS;
+       if
+       :: node_step(p, n)
+       :: lease_step(p)
+       :: fault_step(p, n)
+       :: late_step(n)
+       :: late_rebind_step(p, n)
+       :: fence_step(p, n)
+       :: true
+       fi;
+       p = 0; n = 0
+     };
+progress_node: skip
+  :: atomic { server_restarts() };
+progress_server: skip
+#ifdef FAILOVER
+  :: atomic { fail_over() };
+progress_fail_over: skip
+  :: atomic { quarantined && ALL_OUTWAITED -> d_step { lift_quarantine() } };
+progress_lift: skip
+#endif
+  :: atomic {
+       ANY_PROCESS;
+       target = p;
+       if
+       :: true
+       :: gone[1 - p] = 1; p = 1 - p; n = NAME(p);
+          if :: inc[n] == 1 + p -> inc[n] = GHOST :: else fi;
+          d_step { forget(p) }
+       fi;
+       p = 0; n = 0
+     };
+     break
+  od;
+end:
+  do
+  CALM_STEPS(0, 0)
+  CALM_STEPS(1, 1)
+#ifndef MUT_NEVER_FENCED
+  :: atomic { inc[0] == GHOST -> d_step { strip(0) } }
+  :: atomic { inc[1] == GHOST -> d_step { strip(1) } }
+#endif
+#ifdef MUT_FICKLE_PLAN
+  :: atomic { !gone[0] && !gone[1] -> target = 1 - target }              /* a plan that is never at rest */
+#endif
+  :: atomic { late[0] == LATE_GROW && owner == 0 && !QUARANTINED && inc[0] != NOBODY -> d_step { grant(0); late[0] = 0 } }
+  :: atomic { late[1] == LATE_GROW && owner == 0 && !QUARANTINED && inc[1] != NOBODY -> d_step { grant(1); late[1] = 0 } }
+#ifdef FAILOVER
+#ifndef MUT_NEVER_LIFTED
+  :: atomic { quarantined && ALL_OUTWAITED -> d_step { lift_quarantine() } }
+#endif
+#endif
+  :: else -> assert(SETTLED); break
+  od
+}
+
+#else
 
 active proctype world() {
   byte p, n;
