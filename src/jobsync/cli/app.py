@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobsync.cli import looking, simulate, steering, upkeep
+from jobsync.cli.dashboard import dashboard
 from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn
@@ -49,7 +50,7 @@ _READING: tuple[Callable[..., None], ...] = (
 )
 _STEERING: tuple[Callable[..., None], ...] = (steering.cordon, steering.drain, steering.freeze, steering.resume)
 _UPKEEP: tuple[Callable[..., None], ...] = (upkeep.doctor, upkeep.prune)
-for _command in (*_READING, *_STEERING, *_UPKEEP, simulate.simulate):
+for _command in (*_READING, *_STEERING, *_UPKEEP, simulate.simulate, dashboard):
     app.command()(_command)
 
 

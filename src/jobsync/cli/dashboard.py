@@ -1,0 +1,82 @@
+"""`jobsync dashboard`: the live page, served by uvicorn.
+
+The command and the page are rooms beside each other: uvicorn is told the page's name, and its settings travel in the
+environment, as those of workers do.
+"""
+
+import ipaddress
+import os
+import secrets
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from jobsync.api.config import CoordinationConfig
+from jobsync.cli.options import Appname, Dsn
+from jobsync.cli.processes import config_of, worker_environment
+from jobsync.core.errors import ExtraMissing
+
+LOCAL_NAMES = "localhost,127.0.0.1,[::1]"
+STOP_SEC = 2  # The events of a page never end by themselves.
+
+
+def dashboard(
+    *,
+    dsn: Dsn = None,
+    appname: Appname = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's see the page.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8090,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar="JOBSYNC_DASHBOARD_TOKEN",
+            help="Token that lets a viewer act; 'new' makes one and prints it. [default: read-only]",
+        ),
+    ] = None,
+    allowed_hosts: Annotated[
+        str | None, typer.Option(help="Names under which it may be called, with commas between; behind a proxy: yours.")
+    ] = None,
+) -> None:
+    """Serve the live page of the fleet: who owns what, moves, history, the queue. Read-only without a token."""
+    options = {"dsn": dsn, "appname": appname}
+    config: CoordinationConfig = config_of(options)
+    try:
+        uvicorn = import_module("uvicorn")
+        import_module("jobsync.web.app")
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(
+            f"the live page needs {error.name}, which is not installed: pip install 'jobsync[web]'"
+        ) from None
+    if auth == "new":
+        auth = secrets.token_urlsafe(18)
+        typer.echo(f"token: {auth}", err=True)
+    os.environ.update(worker_environment(options))
+    os.environ["JOBSYNC_DASHBOARD_TOKEN"] = auth or ""
+    os.environ["JOBSYNC_DASHBOARD_HOSTS"] = allowed_hosts or (LOCAL_NAMES if _is_local(host) else "*")
+    if not _is_local(host):
+        typer.echo(f"jobsync: whoever reaches {host}:{port} sees the fleet and its jobs' payloads", err=True)
+    settings = uvicorn.Config(
+        "jobsync.web.app:dashboard_from_environment", factory=True, host=host, port=port,
+        log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SEC, server_header=False,
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
+    server.config.load()
+    listener = settings.bind_socket()
+    bound = listener.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"the fleet {config.prefix}* is on http://{shown}:{bound}/" + ("" if auth else "  (read-only)"))
+    sys.stdout.flush()
+    server.run(sockets=[listener])
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
