@@ -154,6 +154,10 @@ def test_a_hub_that_fails_leaves_its_jobs_to_others_at_once_and_says_so(
         monkeypatch.setattr(hub.reports, "errands", break_down)
         hub.wake()
         eventually(lambda: not one.get_status().is_running, "it says so")
+        left = f"select count(*) from {prefix}node"
+        eventually(
+            lambda: query(server_dsn, left) == [(0,)], "its node leaves, though nobody asks the worker for anything"
+        )
         with pytest.raises(ZeroDivisionError):
             one.wait(20)
         with two:
