@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from jobsync.api.worker_handlers import WorkerHandlers
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.new_job import DEFAULT_QUEUE, NewJob
 from jobsync.core.queue.periodic import checked_cron
@@ -14,15 +15,12 @@ from jobsync.postgres.statement import Statement
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class PeriodicHandlers:
+class PeriodicHandlers(WorkerHandlers):
     """The part of `ProcessingWorker` that knows when its jobs are due."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry: RetryPolicy) -> None:
+        super().__init__(retry)
         self._wishes: dict[str, PeriodicWish] = {}
-
-    def handles(self, kind: str, *, retry: RetryPolicy | None = None) -> Callable[[F], F]:
-        """Register the decorated function for a kind of jobs."""
-        raise NotImplementedError
 
     def periodic(
         self,

@@ -1,25 +1,23 @@
 """`ProcessingWorker`: a process that runs the jobs of the queue."""
 
-import itertools
 import logging
 import os
-import platform
 import threading
-import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
-from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds, is_async
+from jobsync.api.checks import checked_flag, checked_name, checked_seconds
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.job import Job
 from jobsync.api.periodic_handlers import PeriodicHandlers
 from jobsync.api.signals import STOP_SIGNALS
+from jobsync.api.worker_checks import checked_number, checked_queues, default_id
 from jobsync.api.worker_health import WorkerHealth
-from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NodeNameInUse, NotRunning
-from jobsync.core.queue.new_job import checked_text, checked_whole
+from jobsync.api.worker_roll import enrol, enter
+from jobsync.core.errors import CoordinationDisabled, InvalidArgument, LeaseLost, NotRunning
+from jobsync.core.queue.new_job import checked_whole
 from jobsync.core.queue.policy import RetryPolicy
 from jobsync.runtime.node import Node
 from jobsync.runtime.running import RUNNING
@@ -27,16 +25,14 @@ from jobsync.runtime.waiting import Flag
 from jobsync.runtime.worker.desk import Desk
 from jobsync.runtime.worker.hub import Hub
 from jobsync.runtime.worker.job_transaction import JobTransaction
-from jobsync.runtime.worker.kinds import Handler, Knowledge
+from jobsync.runtime.worker.kinds import Knowledge
 from jobsync.runtime.worker.running_job import RunningJob
 from jobsync.runtime.worker.terms import Terms
 
 log = logging.getLogger("jobsync")
 
-F = TypeVar("F", bound=Callable[..., Any])
 MOST_SLOTS: Final = 10_000
 MOST_LEASE_SEC: Final = 7 * 86_400
-_NUMBERS: Final = itertools.count(1)
 _STOP_MARGIN_SEC: Final = 10.0  # For the database that is away at the end of a stop.
 
 
@@ -91,30 +87,26 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         handle_signals: bool = False,
         job_retention_days: float | None = 7.0,
     ) -> None:
-        super().__init__()
-        self.worker_id = checked_name("worker_id", worker_id) if worker_id is not None else _default_id()
-        self._queues = _checked_queues(queues)
-        self._lease_sec = _checked_number("lease_duration_seconds", lease_duration_seconds, 1, MOST_LEASE_SEC)
+        super().__init__(retry)
+        self.worker_id = checked_name("worker_id", worker_id) if worker_id is not None else default_id()
+        self._queues = checked_queues(queues)
+        self._lease_sec = checked_number("lease_duration_seconds", lease_duration_seconds, 1, MOST_LEASE_SEC)
         self._poll_ms = checked_whole("poll_interval_ms", poll_interval_ms, 10, 86_400_000)
         self._slots = checked_whole("max_concurrent_jobs", max_concurrent_jobs, 1, MOST_SLOTS)
-        self._threshold = _checked_number("lease_extension_threshold_percent", lease_extension_threshold_percent, 1, 90)
+        self._threshold = checked_number("lease_extension_threshold_percent", lease_extension_threshold_percent, 1, 90)
         stop_sec = checked_seconds("stop_timeout_seconds", stop_timeout_seconds)
         if stop_sec is None:
             raise InvalidArgument("stop_timeout_seconds=None is refused: give seconds")
         self._stop_sec = stop_sec
         self._max_crashes = checked_whole("max_crashes", max_crashes, 1, 32_000)
-        if not isinstance(retry, RetryPolicy):
-            raise InvalidArgument(f"retry={retry!r:.80} is refused: give a RetryPolicy")
-        self._retry = retry
         self._handles_signals = checked_flag("handle_signals", handle_signals)
         self._keep_days = (
-            None if job_retention_days is None else _checked_number("job_retention_days", job_retention_days, 0, 36_525)
+            None if job_retention_days is None else checked_number("job_retention_days", job_retention_days, 0, 36_525)
         )
         if node is not None and not isinstance(node, Job):
             raise InvalidArgument(f"node={node!r:.80} is refused: give an entered Job, or None")
         self._job = node
         self._config = config
-        self._handlers: dict[str, Handler] = {}
         self._lock = threading.RLock()  # reentrant: a signal handler may stop the worker
         self._hub: Hub | None = None
         self._desk: Desk | None = None
@@ -125,47 +117,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         self._stop_asked = Flag()
         self._pid = 0
         self._ended = Flag()
-        _WORKERS.add(self)
-
-    # --- what it runs ------------------------------------------------------------------------------
-
-    def handles(self, kind: str, *, retry: RetryPolicy | None = None) -> Callable[[F], F]:
-        """Register the decorated function for a kind of jobs; it is called with the job, and may be async.
-
-        `retry` is the policy of this kind, instead of the worker's. Before the worker starts; once a kind.
-        """
-        checked_text("kind", kind)
-        if retry is not None and not isinstance(retry, RetryPolicy):
-            raise InvalidArgument(f"retry={retry!r:.80} is refused: give a RetryPolicy, or None")
-
-        def register(function: F) -> F:
-            if not callable(function):
-                raise InvalidArgument(f"{function!r:.80} cannot be called: give a function of the job")
-            if not is_async(function):
-                checked_callback("handler", function, 1)
-            if kind in self._handlers:
-                raise InvalidArgument(f"kind {kind!r} has a handler already: register one function a kind")
-            if self._hub is not None:
-                raise NotRunning(f"worker {self.worker_id!r} has started: register handlers before")
-            self._handlers[kind] = Handler(function, is_async(function), retry or self._retry)
-            return function
-
-        return register
-
-    def process_job(self, job: RunningJob) -> Any:
-        """Run a job; override it, sync or async, in a worker that runs every kind of its queues."""
-        raise NotImplementedError(f"worker {self.worker_id!r} has no handler for {job!r}")
-
-    def _knowledge(self) -> Knowledge:
-        any_kind = None
-        if type(self).process_job is not ProcessingWorker.process_job:
-            any_kind = Handler(self.process_job, is_async(self.process_job), self._retry)
-        if any_kind is None and not self._handlers:
-            raise InvalidArgument(
-                f"worker {self.worker_id!r} knows no kind of job: register handlers with @worker.handles('kind'), or "
-                "override process_job"
-            )
-        return Knowledge(self._queues, dict(self._handlers), any_kind)
+        enter(self)
 
     # --- its life ----------------------------------------------------------------------------------
 
@@ -185,7 +137,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         if worker_id is not None:
             self.worker_id = checked_name("worker_id", worker_id)
         if queues is not None:
-            self._queues = _checked_queues(queues)
+            self._queues = checked_queues(queues)
         if max_concurrent_jobs is not None:
             self._slots = checked_whole("max_concurrent_jobs", max_concurrent_jobs, 1, MOST_SLOTS)
 
@@ -228,7 +180,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
             self._leave_node()
             return
         try:
-            self._enrol(node)
+            enrol(self, node)
             self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
             terms = Terms(
                 worker_id=self.worker_id,
@@ -252,17 +204,6 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         self._desk, self._hub, self._pid = desk, hub, os.getpid()
         if self._job is not None:
             self._job._stops_before_leaving(self._stop_with_job, self._stop_sec + _STOP_MARGIN_SEC)  # noqa: SLF001
-
-    def _enrol(self, node: Node) -> None:
-        """Take the worker's name on its node, for as long as it runs: by it the database tells workers apart."""
-        with _ENROLLING:
-            for other in list(_WORKERS):
-                if other is not self and other._node is node and other.worker_id == self.worker_id:  # noqa: SLF001
-                    raise NodeNameInUse(
-                        f"worker {self.worker_id!r} runs on node {node.name!r} of this process already: give the "
-                        "second one another worker_id, or leave it out"
-                    )
-            self._node = node
 
     def _joined_node(self) -> Node:
         if self._job is not None:
@@ -451,33 +392,3 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
     def _disown(self) -> None:
         if self._hub is not None:
             self._hub.disown()
-
-
-def _default_id() -> str:
-    # Two workers of one process may be made within one millisecond.
-    started_ms = time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
-    return f"{platform.node()[:200]}-{os.getpid()}-{started_ms}-{next(_NUMBERS)}"
-
-
-def _checked_queues(queues: object) -> tuple[str, ...]:
-    if isinstance(queues, str) or not isinstance(queues, list | tuple | set | frozenset) or not queues:
-        raise InvalidArgument(f"queues={queues!r:.80} is refused: give a list of names")
-    return tuple(dict.fromkeys(checked_text("queue", queue) for queue in queues))
-
-
-def _checked_number(what: str, number: object, least: float, most: float) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= most:
-        raise InvalidArgument(f"{what}={number!r:.80} is refused: give a number from {least:g} to {most:g}")
-    return number
-
-
-_ENROLLING = threading.Lock()
-_WORKERS: "weakref.WeakSet[ProcessingWorker]" = weakref.WeakSet()
-
-
-def _disown_all() -> None:
-    for worker in list(_WORKERS):
-        worker._disown()  # noqa: SLF001 - this module's own
-
-
-os.register_at_fork(after_in_child=_disown_all)

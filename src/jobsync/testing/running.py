@@ -160,9 +160,7 @@ class _Bench:
     def _end(self, attempt: _Attempt) -> Ran:
         job, error = attempt.job, attempt.error
         ending = (
-            self._runner.after_return(job, attempt.result)
-            if error is None
-            else self._runner.after_error(job, cast("Exception", error))
+            self._runner.after_return(job, attempt.result) if error is None else self._runner.after_error(job, error)
         )
         taken = self._runner.end(job, ending, self._now())
         return Ran(

@@ -118,7 +118,7 @@ class InlineRunner:
         """Decide what follows from what a handler returned."""
         return self._endings.after_return(job, value)
 
-    def after_error(self, job: RunningJob, error: Exception) -> Ending:
+    def after_error(self, job: RunningJob, error: BaseException) -> Ending:
         """Decide what follows from what a handler raised."""
         return self._endings.after_error(job, error)
 
