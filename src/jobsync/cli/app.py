@@ -208,13 +208,21 @@ def migrate(
     dsn: Dsn = None,
     appname: Appname = None,
     print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL script and change nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Create the fleet's tables, or bring them up to this version; safe while workers run."""
+    """Create the fleet's tables, or bring them up to this version; safe while workers run.
+
+    Exit status 0, whether there was anything to do or not.
+    """
     config = config_of({"dsn": dsn, "appname": appname})
     cluster = import_module("jobsync.api.cluster")
     if print_sql:
-        typer.echo(cluster.schema_sql(config.appname))
-    elif cluster.migrate(config):
-        typer.echo(f"the tables {config.prefix}* are ready")
+        sql = cluster.schema_sql(config.appname)
+        say_json({"sql": sql}) if as_json else typer.echo(sql)
+        return
+    changed = cluster.migrate(config)
+    if as_json:
+        say_json({"changed": changed})
     else:
-        typer.echo(f"the tables {config.prefix}* were up to date: nothing to do")
+        done = "are ready" if changed else "were up to date: nothing to do"
+        typer.echo(f"the tables {config.prefix}* {done}")

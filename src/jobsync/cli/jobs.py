@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ import typer
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.processes import config_of
 from jobsync.cli.shared import console as _console
+from jobsync.cli.shared import say_json, who_asks
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.stored import UNFINISHED, StoredJob
 
@@ -43,7 +45,7 @@ Queue = Annotated[str | None, typer.Option(help="Only jobs of this queue.")]
 All = Annotated[bool, typer.Option("--all", help="All that match the filters, instead of one.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 OneJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="The job's number, or its job_id.")]
-QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]")]
+QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]", help="The queue's name.")]
 
 
 jobs = typer.Typer(help="Look at the queue's jobs, retry and cancel them.", no_args_is_help=True)
@@ -104,7 +106,7 @@ def show(
 
 
 @jobs.command()
-def retry(
+def retry(  # noqa: PLR0913 - one parameter an option
     *,
     job: OneJob = None,
     all_of_them: All = False,
@@ -114,21 +116,24 @@ def retry(
     yes: Yes = False,
     dsn: Dsn = None,
     appname: Appname = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run ended jobs again from their first attempt; or at once, one that waits for its next."""
     _check_scope(job, status, kind, queue, all_of_them=all_of_them)
     with _queue(dsn, appname) as asked:
         if job is not None:
             found = _one(asked, job)
-            _tell_one(asked.retry(found.id), f"job {found.id} will run again", _not_retried(found))
+            text = f"job {found.id} will run again"
+            _tell_one(text, _not_retried(found), done=asked.retry(found.id), as_json=as_json)
         else:
             ended = _text(status) or "failed"
             which = Which(kind, queue, (ended,))
-            _many(asked, "retry", which, lambda: asked.retry_all(kind=kind, queue=queue, status=ended), yes=yes)
+            act = partial(asked.retry_all, kind=kind, queue=queue, status=ended)
+            _many(asked, "retry", which, act, yes=yes, as_json=as_json)
 
 
 @jobs.command()
-def cancel(
+def cancel(  # noqa: PLR0913 - one parameter an option
     *,
     job: OneJob = None,
     all_of_them: All = False,
@@ -138,6 +143,7 @@ def cancel(
     yes: Yes = False,
     dsn: Dsn = None,
     appname: Appname = None,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel jobs that wait or run; the handler of a running one is told, and its result refused."""
     _check_scope(job, status, kind, queue, all_of_them=all_of_them)
@@ -145,11 +151,12 @@ def cancel(
         if job is not None:
             found = _one(asked, job)
             refusal = f"job {found.id} is {found.status} already: nothing to cancel"
-            _tell_one(asked.cancel(found.id), f"job {found.id} is cancelled", refusal)
+            _tell_one(f"job {found.id} is cancelled", refusal, done=asked.cancel(found.id), as_json=as_json)
         else:
             one = _text(status)
             which = Which(kind, queue, UNFINISHED if one is None else (one,))
-            _many(asked, "cancel", which, lambda: asked.cancel_all(kind=kind, queue=queue, status=one), yes=yes)
+            act = partial(asked.cancel_all, kind=kind, queue=queue, status=one)
+            _many(asked, "cancel", which, act, yes=yes, as_json=as_json)
 
 
 @jobs.command()
@@ -164,18 +171,20 @@ def counts(*, queue: Queue = None, dsn: Dsn = None, appname: Appname = None, as_
 
 
 @jobs.command()
-def pause(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None) -> None:
+def pause(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
     """Take no more jobs from a queue; those that run go on. Enqueueing goes on, too."""
     with _queue(dsn, appname) as asked:
-        asked.pause(queue, by="jobsync jobs pause")
-    typer.echo(f"queue {queue!r} is paused; `jobsync jobs resume {queue}` lets it run again")
+        asked.pause(queue, by=who_asks())
+    text = f"queue {queue!r} is paused; `jobsync jobs resume {queue}` lets it run again"
+    _tell_one(text, "", done=True, as_json=as_json)
 
 
 @jobs.command()
-def resume(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None) -> None:
+def resume(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
     """Take jobs from a queue again. Exit status 1 if it was not paused."""
     with _queue(dsn, appname) as asked:
-        _tell_one(asked.resume(queue), f"queue {queue!r} runs again", f"queue {queue!r} was not paused")
+        done = asked.resume(queue)
+    _tell_one(f"queue {queue!r} runs again", f"queue {queue!r} was not paused", done=done, as_json=as_json)
 
 
 # --- what several commands share -----------------------------------------------------------------
@@ -217,13 +226,16 @@ def _not_retried(job: StoredJob) -> str:
     return f"job {job.id} was left alone: {doing} already"
 
 
-def _tell_one(done: bool, text: str, refusal: str) -> None:  # noqa: FBT001 - what became of it
-    typer.echo(text if done else refusal, err=not done)
+def _tell_one(text: str, refusal: str, *, done: bool, as_json: bool) -> None:
+    if as_json:
+        say_json({"done": done})
+    else:
+        typer.echo(text if done else refusal, err=not done)
     if not done:
         raise typer.Exit(NOTHING)
 
 
-def _many(queue: "JobQueue", verb: str, which: Which, act: Callable[[], int], *, yes: bool) -> None:
+def _many(queue: "JobQueue", verb: str, which: Which, act: Callable[[], int], *, yes: bool, as_json: bool) -> None:
     """Ask, unless told not to, and do it to all that match."""
     if not yes:
         found = sum(
@@ -238,6 +250,9 @@ def _many(queue: "JobQueue", verb: str, which: Which, act: Callable[[], int], *,
         if not typer.confirm(f"{what[0].upper()}{what[1:]}?"):
             raise typer.Exit(NOTHING)
     done = act()
+    if as_json:
+        say_json({"done": done})
+        raise typer.Exit(0 if done else NOTHING)
     if not done:
         _nothing(which)
     word = {"retry": "will run again", "cancel": "cancelled"}[verb]
