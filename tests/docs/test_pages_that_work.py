@@ -132,6 +132,9 @@ def test_administration(stage: Stage) -> None:
     assert stage.told[0] == "rival-01 1 60 healthy"
     assert stage.told[1].startswith("rival-01 live 60 ")
     assert stage.told[2] == "0 60 rival-01"
+    assert stage.told[3] == "30 tokens would move"
+    assert stage.told[4].startswith("['freeze by ")
+    assert stage.told[5].startswith("no lock on its token")
 
 
 def test_pins(stage: Stage) -> None:
