@@ -1,7 +1,11 @@
 """Refusing bad locks at the call."""
 
+from typing import Final
+
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.pins import LikePattern
+
+MOST_PATTERN_BYTES: Final = 2_000
 
 
 def checked_patterns(text: str, patterns: object) -> tuple[str, ...]:
@@ -13,7 +17,15 @@ def checked_patterns(text: str, patterns: object) -> tuple[str, ...]:
         )
     for pattern in listed:
         if not isinstance(pattern, str) or not pattern or not is_storable(pattern):
-            raise InvalidArgument(f"pattern {pattern!r} of the lock on task {text!r} is no text, empty, or holds NUL")
+            raise InvalidArgument(
+                f"pattern {pattern!r:.80} of the lock on task {text!r} is no text, empty, or holds NUL"
+            )
+        if len(pattern.encode()) > MOST_PATTERN_BYTES:
+            # Every plan reads it, and no name is so long.
+            raise InvalidArgument(
+                f"pattern {pattern[:40]!r}... of the lock on task {text!r} is too long: give at most "
+                f"{MOST_PATTERN_BYTES} bytes"
+            )
         try:
             LikePattern(pattern)
         except InvalidArgument as error:

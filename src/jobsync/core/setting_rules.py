@@ -172,6 +172,6 @@ def accepts_none(name: str) -> bool:
 
 def _refused(name: str, shown: str, called: str | None) -> InvalidSettings:
     return InvalidSettings(
-        f"{called or name}={shown} is refused: it must be {RULES[name].says}; "
+        f"{called or name}={shown:.200} is refused: it must be {RULES[name].says}; "
         "correct it, or leave it out for the default"
     )
