@@ -214,8 +214,14 @@ class Fleet:
     def seconds_to_steady_cover(self, since_sec: float, until_sec: float) -> float:
         """Tell how long after an instant some task was last answered yes by nobody, up to another instant."""
         answers = [worker.samples for worker in self.workers]
-        ends = (last_gap_end(answers, task, since_sec, until_sec) for task in range(self.tokens))
-        return max(0.0, max(ends) - since_sec)
+        found = (gaps(answers, task, since_sec, until_sec) for task in range(self.tokens))
+        return max((end_sec for each in found for _, end_sec in each), default=since_sec) - since_sec
+
+    def longest_gap_sec(self, since_sec: float, until_sec: float) -> float:
+        """Tell for how long at most a task was answered yes by nobody, between two instants."""
+        answers = [worker.samples for worker in self.workers]
+        found = (gaps(answers, task, since_sec, until_sec) for task in range(self.tokens))
+        return max((end_sec - start_sec for each in found for start_sec, end_sec in each), default=0.0)
 
     def __enter__(self) -> Self:
         return self
@@ -289,17 +295,19 @@ def overlaps(answers: Iterable[tuple[str, list[Sample]]], tasks: int) -> list[tu
     return found
 
 
-def last_gap_end(answers: Iterable[list[Sample]], task: int, since_sec: float, until_sec: float) -> float:
-    """Give the end of the last time, between two instants, in which nobody said yes for a task; `since_sec` if none.
+def gaps(
+    answers: Iterable[list[Sample]], task: int, since_sec: float, until_sec: float
+) -> Iterator[tuple[float, float]]:
+    """List the times, between two instants, in which nobody said yes for a task.
 
     Pauses between samples that a busy machine makes are no gaps.
     """
-    spans = sorted(span for samples in answers for span in intervals(samples, task) if span[1] > since_sec)
-    covered_sec = ended_sec = since_sec
-    for start_sec, stop_sec in spans:
+    covered_sec = since_sec
+    for start_sec, stop_sec in sorted(span for samples in answers for span in intervals(samples, task)):
         if covered_sec >= until_sec:
-            break
+            return
         if start_sec - covered_sec > SILENCE_SEC:
-            ended_sec = min(start_sec, until_sec)
+            yield covered_sec, min(start_sec, until_sec)
         covered_sec = max(covered_sec, stop_sec)
-    return until_sec if until_sec - covered_sec > SILENCE_SEC else ended_sec
+    if until_sec - covered_sec > SILENCE_SEC:
+        yield covered_sec, until_sec

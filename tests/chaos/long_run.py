@@ -32,6 +32,7 @@ def summary(report: Report, minutes: float, complaint: str) -> str:
         "",
         report.table(),
         *([] if not complaint else ["", complaint]),
+        *(f"* not whole again: {failure[:500]}" for failure in report.failures),
         *(f"* owned twice: {found}" for found in report.overlaps[:20]),
         *(f"* late: {found}" for found in report.late(BUSY_SEC)[:20]),
     ]
@@ -54,8 +55,7 @@ def main(minutes: float, seed: int) -> int:
             try:
                 found = play(seed, directory, ground.server, ground.network, steps=STEPS, long_pauses=minutes >= 10)
             except AssertionError as error:
-                print(f"seed {seed}: {error}", flush=True)
-                return 1
+                found = Report(seeds=[seed], failures=[f"seed {seed}: {error}"])
             shutil.rmtree(directory)
             report.add(found)
             told = summary(report, (boot_sec() - began_sec) / 60, complaint)
@@ -64,7 +64,7 @@ def main(minutes: float, seed: int) -> int:
             seed += 1
     print(told)
     shutil.rmtree(home, ignore_errors=True)
-    return 1 if report.overlaps or report.late(BUSY_SEC) else 0
+    return 1 if report.overlaps or report.failures or report.late(BUSY_SEC) else 0
 
 
 if __name__ == "__main__":

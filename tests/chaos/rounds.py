@@ -46,12 +46,14 @@ class Report:
     strikes: list[Strike] = field(default_factory=list)
     samples: int = 0
     overlaps: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
 
     def add(self, other: "Report") -> None:
         self.strikes += other.strikes
         self.samples += other.samples
         self.overlaps += other.overlaps
+        self.failures += other.failures
         self.seeds += other.seeds
 
     @property
@@ -67,11 +69,11 @@ class Report:
         ]
 
     def table(self) -> str:
-        """Give class, count, median and worst recovery, and the longest bound of the class, as Markdown."""
+        """Give class, count, and for how long at most a task had no owner: median, worst, and bound, as Markdown."""
         by_class: dict[str, list[Strike]] = defaultdict(list)
         for strike in self.strikes:
             by_class[strike.faults[0] if len(strike.faults) == 1 else "two of them at one time"].append(strike)
-        lines = ["| fault | n | median | worst | bound |", "|---|---|---|---|---|"]
+        lines = ["| fault | n | longest without an owner: median | worst | bound |", "|---|---|---|---|---|"]
         for name, strikes in sorted(by_class.items()):
             took = [strike.recovered_sec for strike in strikes]
             bound_sec = max(strike.bound_sec for strike in strikes)
@@ -131,6 +133,8 @@ def step(scene: Scene, classes: Sequence[type[Fault]]) -> Strike:
             whole(scene)
         except AssertionError as error:
             raise AssertionError(f"not whole again after {[fault.name for fault in faults]}: {error}") from error
+    if any(fault.breaks_sessions for fault in faults):
+        scene.broken_sec = boot_sec()
     bound_sec = sum(fault.bound_sec for fault in faults)
     return Strike([fault.name for fault in faults], began_sec, boot_sec(), bound_sec)
 
@@ -142,7 +146,7 @@ def last_until(until_sec: float) -> None:
 
 def judge(fleet: Fleet, report: Report) -> None:
     for strike in report.strikes:
-        strike.recovered_sec = fleet.seconds_to_steady_cover(strike.at_sec, strike.whole_sec)
+        strike.recovered_sec = fleet.longest_gap_sec(strike.at_sec, strike.whole_sec)
     report.samples = sum(len(worker.samples) for worker in fleet.workers)
     report.overlaps = [f"seed {report.seeds[0]}: {found}" for found in fleet.overlaps()]
 

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from jobsync import CoordinationConfig, DatabaseUnavailable, Job, JobsyncError, SchemaError
 from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
-from tests.chaos.fleet import Fleet, Sample, Worker, intervals, last_gap_end, overlaps
+from tests.chaos.fleet import Fleet, Sample, Worker, gaps, intervals, overlaps
 from tests.chaos.points import AFTER_COMMIT
 from tests.servers import PrivateServer
 
@@ -75,12 +75,12 @@ def test_the_judge_ends_an_interval_where_the_process_fell_silent() -> None:
     assert intervals(samples((1.0, 1), (1.1, 1), (9.0, 1), (9.1, 1)), 0) == [(1.0001, 1.1), (9.0001, 9.1)]
 
 
-def test_the_judge_finds_the_end_of_the_last_gap_between_two_instants() -> None:
+def test_the_judge_finds_the_gaps_between_two_instants() -> None:
     one = samples(*((1.0 + step / 10, 1) for step in range(11)))
     other = samples(*((2.6 + step / 10, 1) for step in range(15)), *((8.0 + step / 10, 1) for step in range(5)))
-    assert last_gap_end([one, other], 0, 1.5, 3.5) == pytest.approx(2.6, abs=0.001)
-    assert last_gap_end([one, other], 0, 1.2, 1.8) == 1.2, "what comes later is of no account"
-    assert last_gap_end([one, other], 0, 3.0, 6.0) == 6.0, "nobody answers at the end"
+    assert list(gaps([one, other], 0, 1.5, 3.5)) == [(2.0, pytest.approx(2.6001))]
+    assert list(gaps([one, other], 0, 1.2, 1.8)) == [], "what comes later is of no account"
+    assert list(gaps([one, other], 0, 3.0, 6.0)) == [(4.0, 6.0)], "nobody answers at the end"
 
 
 def test_the_judge_convicts_a_node_that_believes_beyond_its_lease(server_dsn: str, prefix: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 The bounds are those of the protocol. From the strike on, every token is owned again
 
 * after a session lease, a look and a hand-over, where the victim's session is gone (rule B): about a second;
-* after a row lease, where it is not (rule A);
+* after a row lease, where it is not (rule A), or where an observer's own session broke less than 5 s ago;
 * or as soon as the victim answers again, if that comes first, and it could connect (a pause of two seconds at most).
 """
 
@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobsync.core.observer import GRACE_AFTER_OWN_BREAK_SEC
+from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
 from tests.chaos.fleet import Fleet, Worker
 from tests.network import Network
@@ -27,7 +29,6 @@ TIMES = {
 ROW_SEC = TIMES["heartbeat_timeout_sec"] + TIMES["heartbeat_interval_sec"]
 SESSION_SEC = 1.0  # The session lease of 0.6 s, looks every 0.15 s, the fence and the growth.
 CONNECT_SEC = 2.0
-RESTART_SEC = 2.0  # What the server itself may take to come back.
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Scene:
     prefix: str
     mutant: Mapping[str, str] = field(default_factory=dict)
     count: int = 0
+    broken_sec: float = float("-inf")  # When sessions of observers were last broken.
 
     def dsn_for(self, number: int) -> str:
         """Give each worker a way to the server of its own, by which the firewall knows it."""
@@ -76,10 +78,11 @@ class Scene:
 
 
 class Fault:
-    """One fault on one victim; `bound_sec` is how long after the strike every token is owned again at most."""
+    """One fault on one victim; `bound_sec` is for how long at most a token is without an owner that answers."""
 
     name = ""
     longest_sec = 0.0
+    breaks_sessions = True
 
     def __init__(self, scene: Scene, victim: Worker) -> None:
         self.scene = scene
@@ -93,13 +96,21 @@ class Fault:
     def end(self) -> None:
         """Let it be over, and have five nodes again."""
 
+    def expect_death(self) -> None:
+        """Set the bound for a victim that dies now: by its session, or by its row where observers wait for a grace."""
+        if boot_sec() - self.scene.broken_sec < GRACE_AFTER_OWN_BREAK_SEC + SESSION_SEC:
+            self.name += ", observers' sessions broken just before"
+            self.bound_sec = ROW_SEC + SESSION_SEC
+
 
 class Kill(Fault):
     """SIGKILL, and a new process, now and then under the same name."""
 
     name = "SIGKILL"
+    breaks_sessions = False
 
     def begin(self) -> None:
+        self.expect_death()
         self.victim.kill()
 
     def end(self) -> None:
@@ -131,6 +142,7 @@ class Terminate(Fault):
     """SIGTERM, and a new process."""
 
     name = "SIGTERM"
+    breaks_sessions = False
 
     def begin(self) -> None:
         self.victim.signal(signal.SIGTERM)
@@ -155,8 +167,9 @@ class Restart(Fault):
     name = "server restart"
 
     def begin(self) -> None:
-        self.bound_sec = RESTART_SEC + CONNECT_SEC + SESSION_SEC
+        down_sec = boot_sec()
         self.scene.server.restart("immediate")
+        self.bound_sec = boot_sec() - down_sec + CONNECT_SEC + SESSION_SEC
 
 
 class Freeze(Fault):
@@ -227,22 +240,27 @@ class Twin(Fault):
 
     name = "name twin"
     longest_sec = 1.0
+    breaks_sessions = False
 
     def begin(self) -> None:
+        self.expect_death()
         self.twin = self.scene.launch(self.victim.name)
 
     def end(self) -> None:
         if self.scene.rng.random() < 0.5:
             self.twin.kill()
-        else:
-            self.victim.kill()
-            assert "entered" in (said := self.twin.hear(60.0)), said
+            return
+        self.victim.kill()
+        if self.twin.hear(60.0).get("error") == "NodeNameInUse":
+            # It came early enough to see the first one alive, and is refused for good.
+            self.scene.enter(self.victim.name)
 
 
 class Storm(Fault):
     """Three come and three go, at once."""
 
     name = "join and leave storm"
+    breaks_sessions = False
 
     def begin(self) -> None:
         coming = [self.scene.launch() for _ in range(3)]
