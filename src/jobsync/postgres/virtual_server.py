@@ -12,7 +12,7 @@ Not simulated: two statements at work at the same instant. Each runs alone, from
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,13 +48,15 @@ class Surroundings:
 class Performed:
     """The outcome of one statement: its rows, or why it failed; and whom it notified, as (channel, payload).
 
-    `busy`: it failed on somebody's lock alone, and may be asked again.
+    `busy`: it failed on somebody's lock alone, and may be asked again. `seen` has the rows of the look that went with
+    it.
     """
 
     rows: list[Row]
     notified: list[tuple[str, str]]
     error: str | None = None
     busy: bool = False
+    seen: list[Row] = field(default_factory=list)
 
 
 class VirtualServer:
@@ -100,25 +102,28 @@ class VirtualServer:
 
     # --- statements ------------------------------------------------------------------------------
 
-    def perform(self, work: Statement, surroundings: Surroundings) -> Performed:
-        """Carry one statement out, alone and at once."""
+    def perform(self, work: Statement, surroundings: Surroundings, look: Statement | None = None) -> Performed:
+        """Carry one statement out, alone and at once; and have a look at what it made of the rows, on the same way."""
         pg = self._pg
         self.statements += 1
         name = self._names.get(work.sql) or self._prepared(work.sql)
+        eye = None if look is None else self._names.get(look.sql) or self._prepared(look.sql)
         around = self._names.get("around") or self._prepared_as("around", _SURROUNDINGS)
         pg.send_query_prepared(
             around,
             [str(surroundings.now_sec).encode(), str(surroundings.pid).encode(), str(surroundings.boot_sec).encode()],
         )
         pg.send_query_prepared(name, [_text(value) for value in work.args])
-        before, result = self._results(2)
+        if eye is not None:
+            pg.send_query_prepared(eye, [])
+        before, result, *seen = self._results(2 if eye is None else 3)
         self._check(before)
         notified = []
         while (notify := pg.notifies()) is not None:
             notified.append((notify.relname.decode(), notify.extra.decode()))
         notified.sort()  # Their order follows that of rows, which no table promises.
         if result.status == pq.ExecStatus.TUPLES_OK:
-            return Performed(_rows(result), notified)
+            return Performed(_rows(result), notified, seen=_rows(seen[0]) if seen else [])
         if result.status == pq.ExecStatus.COMMAND_OK:
             return Performed([], notified)
         failure = psycopg.errors.error_from_result(result, encoding="utf-8")

@@ -7,6 +7,7 @@ operating system does.
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from jobsync.core import messages as m
@@ -22,6 +23,7 @@ from jobsync.simulation.clocks import DatabaseClock
 READS = m.Watch | m.WatchForEntry | m.ReadGrants | m.ReadPlanInputs | m.Prune | m.HearJobs
 UNSYNCED = m.Shrink | m.SavePlan  # Their commits need not wait for the disk (decision 9).
 PIDS = range(100, 400)
+SHOW = Statement(load_sql("virtual", "show", PREFIX))
 WRITTEN_AHEAD = 32  # PostgreSQL logs a sequence that many numbers ahead.
 
 
@@ -121,7 +123,8 @@ class SimulatedServer:
             return m.Pong(), []
         if self.loses_unsynced and isinstance(question, UNSYNCED):
             self._unsynced.append(self.copy())
-        done = self._perform(self._protocol.statement_for(question), session.pid)
+        judged = self.shows and not isinstance(question, READS)
+        done = self._perform(self._protocol.statement_for(question), session.pid, SHOW if judged else None)
         if done.error is not None and not done.busy:
             raise Violated(f"SQL: {type(question).__name__} failed: {done.error}")
         if done.busy:
@@ -130,8 +133,8 @@ class SimulatedServer:
             self._unsynced.clear()
         rows = sorted(done.rows, key=repr) if isinstance(question, m.Watch | m.WatchForEntry) else done.rows
         answer = self._protocol.answer_to(question, rows)
-        if not isinstance(question, READS):
-            self._show(sent_of(question), done=not isinstance(answer, m.FenceReply) or answer.done)
+        if judged:
+            self._show(sent_of(question), done.seen, done=not isinstance(answer, m.FenceReply) or answer.done)
         return answer, done.notified
 
     def change(self, kind: str, work: Statement) -> list[tuple[str, str]]:
@@ -140,7 +143,7 @@ class SimulatedServer:
         if done.error is not None and not done.busy:
             raise Violated(f"SQL: {kind} failed: {done.error}")
         self._unsynced.clear()
-        self._show(Sent(kind), done=True)
+        self._show(Sent(kind), self._rows(SHOW), done=True)
         return done.notified
 
     def read(self, question: m.Question) -> m.Answer:
@@ -153,8 +156,8 @@ class SimulatedServer:
             raise Violated(f"SQL: {work.sql} failed: {done.error}")
         return done.rows
 
-    def _perform(self, work: Statement, pid: int) -> Performed:
-        return self._virtual.perform(work, Surroundings(self._now(), pid, self._boot_sec))
+    def _perform(self, work: Statement, pid: int, look: Statement | None = None) -> Performed:
+        return self._virtual.perform(work, Surroundings(self._now(), pid, self._boot_sec), look)
 
     def _now(self) -> float:
         return self.clock.read(self._agenda.now_sec)
@@ -163,18 +166,12 @@ class SimulatedServer:
         """Look something up in the database, beside all that is simulated."""
         return self._rows(work)
 
-    def _show(self, sent: Sent, *, done: bool) -> None:
-        if not self.shows:
-            return
-        self._checks.carried_out(sent, done=done, shown=self.show(), now_sec=self._agenda.now_sec)
+    def _show(self, sent: Sent, seen: list[Row], *, done: bool) -> None:
+        self._checks.carried_out(sent, done=done, shown=_shown(seen), now_sec=self._agenda.now_sec)
 
     def show(self) -> Shown:
         """Look at what the database shows now."""
-        ((nodes, grants),) = self._rows(Statement(load_sql("virtual", "show", PREFIX)))
-        return Shown(
-            tuple(NodeRow(*row) for row in json.loads(nodes)),
-            tuple(GrantRow(epoch, node, inc, TokenSet.parse(text)) for epoch, node, inc, text in json.loads(grants)),
-        )
+        return _shown(self._rows(SHOW))
 
     # --- users' transactions ---------------------------------------------------------------------
 
@@ -242,6 +239,17 @@ class SimulatedServer:
     def _put_back(self, copy: Copy, *, ahead: int, stranger: bool) -> None:
         self._virtual.put_rows_back(copy.rows, numbers_ahead=ahead)
         self._checks.rolled_back(self.show(), stranger=stranger, effects=dict(copy.effects))
+
+
+def _shown(seen: list[Row]) -> Shown:
+    ((nodes, grants),) = seen
+    return Shown(tuple(NodeRow(*row) for row in json.loads(nodes)), _grants(grants))
+
+
+@lru_cache(maxsize=256)
+def _grants(text: str) -> tuple[GrantRow, ...]:
+    """Read grants; most statements change none."""
+    return tuple(GrantRow(epoch, node, inc, TokenSet.parse(tokens)) for epoch, node, inc, tokens in json.loads(text))
 
 
 def sent_of(question: m.Question) -> Sent:
