@@ -50,7 +50,8 @@ _READING: tuple[Callable[..., None], ...] = (
 )
 _STEERING: tuple[Callable[..., None], ...] = (steering.cordon, steering.drain, steering.freeze, steering.resume)
 _UPKEEP: tuple[Callable[..., None], ...] = (upkeep.doctor, upkeep.prune)
-for _command in (*_READING, *_STEERING, *_UPKEEP, simulate.simulate, dashboard):
+_SHOWING: tuple[Callable[..., None], ...] = (simulate.simulate, dashboard)
+for _command in (*_READING, *_STEERING, *_UPKEEP, *_SHOWING):
     app.command()(_command)
 
 

@@ -5,8 +5,10 @@ environment, as those of workers do.
 """
 
 import ipaddress
+import logging
 import os
 import secrets
+import socket
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -16,10 +18,10 @@ import typer
 from jobsync.api.config import CoordinationConfig
 from jobsync.cli.options import Appname, Dsn
 from jobsync.cli.processes import config_of, worker_environment
-from jobsync.core.errors import ExtraMissing
+from jobsync.core.errors import ExtraMissing, InvalidArgument
 
 LOCAL_NAMES = "localhost,127.0.0.1,[::1]"
-STOP_SEC = 2  # The events of a page never end by themselves.
+STOP_SEC = 1  # The events of a page never end by themselves: they are cut off, and that is no error.
 
 
 def dashboard(
@@ -59,18 +61,25 @@ def dashboard(
     os.environ["JOBSYNC_DASHBOARD_HOSTS"] = allowed_hosts or (LOCAL_NAMES if _is_local(host) else "*")
     if not _is_local(host):
         typer.echo(f"jobsync: whoever reaches {host}:{port} sees the fleet and its jobs' payloads", err=True)
-    settings = uvicorn.Config(
-        "jobsync.web.app:dashboard_from_environment", factory=True, host=host, port=port,
-        log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SEC, server_header=False,
-    )  # fmt: skip
-    server = uvicorn.Server(settings)
-    server.config.load()
-    listener = settings.bind_socket()
-    bound = listener.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"the fleet {config.prefix}* is on http://{shown}:{bound}/" + ("" if auth else "  (read-only)"))
-    sys.stdout.flush()
-    server.run(sockets=[listener])
+    with _listener(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}/"
+        typer.echo(f"the fleet {config.prefix}* is on {address}" + ("" if auth else "  (read-only)"))
+        sys.stdout.flush()
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith("Cancel %s running"))
+        settings = uvicorn.Config(
+            "jobsync.web.app:dashboard_from_environment", factory=True, log_level="warning", access_log=False,
+            timeout_graceful_shutdown=STOP_SEC, server_header=False,
+        )  # fmt: skip
+        uvicorn.Server(settings).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InvalidArgument(f"cannot listen on {host} port {port}: {error}; give another --port or --host") from None
 
 
 def _is_local(host: str) -> bool:

@@ -18,6 +18,7 @@ PARTS: Final = {
     "queue": ("notice", "queue_figures", "kinds", "failed", "periodic"),
     "other": ("notice",),
 }
+FEWEST_POINTS: Final = 8  # With fewer a line says nothing.
 STEADY_ROUNDS: Final = 10  # What changes rarely is read again after so many snapshots.
 
 
@@ -81,9 +82,9 @@ class Pages:
         view = snapshot.view
         given: dict[str, Any] = {"view": view, "error": snapshot.error, "now": None if view is None else view.read_at}
         given |= {"failed": self._failed[1], "failed_error": self._failed[2]}
-        given |= {"schedules": self._steady[1], "limits": self._steady[2]}
+        given |= {"schedules": self._steady[1], "limits": self._steady[2], "waiting_line": "", "done_line": ""}
         if view is None:
-            return given | {"rows": [], "held": (), "wanted": (), "waiting_line": "", "done_line": ""}
+            return given | {"rows": [], "held": (), "wanted": ()}
         total = view.total_tokens or 1
         history = list(self._poller.history)
         for node in view.nodes:  # The oldest gets the first colour, whoever is drawn first.
@@ -91,8 +92,10 @@ class Pages:
         given["rows"] = [_row(view, node) for node in view.nodes]
         given["held"] = bands(view.held, total, 100)
         given["wanted"] = bands(view.wanted, total, 100)
-        given["waiting_line"] = line([point.waiting for point in history], 600, 60)
-        given["done_line"] = line([point.done_a_minute for point in history], 600, 60)
+        waiting, done = [point.waiting for point in history], [point.done_a_minute for point in history]
+        if len(history) >= FEWEST_POINTS:
+            given |= {"waiting_line": line(waiting, 600, 60), "done_line": line(done, 600, 60)}
+            given |= {"waiting_most": max(waiting), "done_most": max(done)}
         return given
 
 

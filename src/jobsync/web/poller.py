@@ -20,13 +20,16 @@ EVERY_SEC: Final = 1.0
 SHARE: Final = 10  # A round that took long is followed by ten times as long a rest: a busy database is left alone.
 LINGER_SEC: Final = 5.0  # Somebody who goes from page to page keeps the connection.
 MOST_WAIT_SEC: Final = 5.0
-FRESH_SEC: Final = 2.0
+FRESH_SEC: Final = 4.0  # A page is drawn from so young a snapshot at once; the events bring the next one.
 HISTORY: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was read last. `error` says why the latest round failed; `view` is then of before, or None."""
+    """What was read last, from `at_sec` on.
+
+    `error` says why the latest round failed; `view` is then of before, or None.
+    """
 
     number: int
     view: FleetView | None
@@ -73,6 +76,7 @@ class Poller:
         self._lock = threading.Lock()
         self._viewers: set[Viewer] = set()
         self._wanted_sec = 0.0
+        self._changed_sec = float("-inf")
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self.snapshot = Snapshot(0, None, None, float("-inf"))
@@ -97,13 +101,18 @@ class Poller:
         """Give a snapshot that is young, reading one where there is none; within a few seconds, whatever happens."""
         with self.watched() as viewer:
             until_sec = boot_sec() + MOST_WAIT_SEC
-            while boot_sec() - self.snapshot.at_sec > FRESH_SEC and boot_sec() < until_sec:
+            while not self._is_fresh() and boot_sec() < until_sec:
                 await viewer.wait(until_sec - boot_sec())
         return self.snapshot
 
     def hurry(self) -> None:
-        """Read again at once: something was changed."""
+        """Read again at once: something was changed, and what was read before is of no use."""
+        self._changed_sec = boot_sec()
         self._wake.set()
+
+    def _is_fresh(self) -> bool:
+        at_sec = self.snapshot.at_sec
+        return at_sec > max(boot_sec() - FRESH_SEC, self._changed_sec)
 
     # --- the thread ----------------------------------------------------------------------------
 
@@ -122,15 +131,16 @@ class Poller:
 
     def _run(self) -> None:
         while not self._is_over():
+            began_sec = boot_sec()
             try:
                 with open_reader(self._config) as reader:
                     if self._read_on(reader):
                         return
             except JobsyncError as error:
-                self._publish(None, str(error))
+                self._publish(began_sec, None, str(error))
             except Exception:
                 log.exception("the live page cannot read the fleet")
-                self._publish(None, "reading the fleet failed: see the log of the dashboard")
+                self._publish(began_sec, None, "reading the fleet failed: see the log of the dashboard")
             self._rest(self._every_sec)
 
     def _read_on(self, reader: FleetReader) -> bool:
@@ -139,7 +149,7 @@ class Poller:
             began_sec = boot_sec()
             view = reader.read()
             self.history.append(Point(view.queue.waiting, view.queue.done_a_minute))
-            self._publish(view, None)
+            self._publish(began_sec, view, None)
             self._rest(max(self._every_sec, SHARE * (boot_sec() - began_sec)))
             if self._is_over():
                 return True
@@ -148,10 +158,10 @@ class Poller:
         self._wake.wait(sec)
         self._wake.clear()
 
-    def _publish(self, view: FleetView | None, error: str | None) -> None:
+    def _publish(self, began_sec: float, view: FleetView | None, error: str | None) -> None:
         last = self.snapshot
         self.rounds += 1
-        self.snapshot = Snapshot(last.number + 1, view if error is None else last.view, error, boot_sec())
+        self.snapshot = Snapshot(last.number + 1, view if error is None else last.view, error, began_sec)
         with self._lock:
             viewers = tuple(self._viewers)
         for viewer in viewers:

@@ -1,0 +1,175 @@
+"""The live page in a real browser, above a fleet of real processes; its pictures are left in build/screenshots."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from jobsync import CoordinationConfig, JobQueue, NewJob
+from jobsync.api.cluster import open_cluster
+from tests.api.jobs import eventually, run_script, settings
+from tests.docs.pages import ROOT
+from tests.web.chromium import BROWSER, Page, browser
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here: Debian's package `chromium` has it"),
+]
+SHOTS = ROOT / "build" / "screenshots"
+NODES, TOKENS, PIECES = 50, 1_000_000, 20
+
+MEMBER = """
+import sys, time
+from jobsync import CoordinationConfig, Job, ProcessingWorker
+name, dsn, prefix = sys.argv[1:]
+config = CoordinationConfig(dsn=dsn, appname=prefix, total_tokens=10_000)
+with Job(name, coordination_config=config, handle_signals=True) as job:
+    worker = ProcessingWorker(config, worker_id=f"worker-{name}", node=job, max_concurrent_jobs=2)
+    @worker.handles("resize")
+    def resize(job):
+        time.sleep(0.02)
+    @worker.handles("mail")
+    def mail(job):
+        raise ValueError(f"no such address: {job.payload['to']}")
+    worker.start()
+    print("in", flush=True)
+    job.wait()
+    worker.stop()
+"""
+
+
+@contextmanager
+def served(config: CoordinationConfig) -> Iterator[str]:
+    """Run `jobsync dashboard` for as long as the block runs; its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "jobsync",
+        "dashboard",
+        "--port",
+        "0",
+        "--appname",
+        config.appname,
+        "--auth",
+        "sesame",
+    ]
+    environment = {**os.environ, "SYNC_DSN": str(config.dsn)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with browser(tmp_path / "profile") as page:
+        page.size(1280, 900)
+        page.scheme("light")
+        yield page
+
+
+def test_a_killed_node_is_shown_without_a_reload(server_dsn: str, prefix: str, page: Page) -> None:
+    config = settings(server_dsn, prefix, total_tokens=10_000)
+    with ExitStack() as stack:
+        members = {}
+        for name in ("paris-01", "paris-02", "osaka-01", "lima-01"):
+            process = members[name] = stack.enter_context(run_script(MEMBER, name, server_dsn, prefix))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "in\n"
+        with JobQueue(config) as queue:
+            queue.enqueue_many([("resize", {"n": n}) for n in range(400)])
+            queue.enqueue_many([NewJob("mail", {"to": "<b>nobody</b>"}, max_attempts=1)] * 3)
+            queue.enqueue("unknown", {"kind": "that nobody knows"})
+        address = stack.enter_context(served(config))
+        page.open(address)
+        eventually(lambda: page.js("document.getElementById('live').textContent") == "live", limit_sec=60)
+        eventually(
+            lambda: "where they belong" in page.js("document.getElementById('summary').textContent"), limit_sec=60
+        )
+        picture(page, "fleet-light")
+        page.js("window.here = 'still the same document'")
+
+        members["osaka-01"].kill()
+        row = "document.querySelector('#nodes tr[data-node=\"osaka-01\"]')?.textContent ?? ''"
+        eventually(lambda: "fenced" in page.js(row), "a fenced node on the page", limit_sec=60)
+        eventually(
+            lambda: "where they belong" in page.js("document.getElementById('summary').textContent"), limit_sec=60
+        )
+        assert "leave" in page.js("document.querySelector('#history tbody tr').textContent") or "death" in page.js(
+            "document.querySelector('#history tbody').textContent"
+        )
+        assert page.js("window.here") == "still the same document"
+        picture(page, "fleet-after-a-kill")
+
+        for name, path, scheme, width in (
+            ("fleet-dark", "", "dark", 1280),
+            ("fleet-phone", "", "light", 390),
+            ("queue-light", "queue", "light", 1280),
+            ("queue-dark-phone", "queue", "dark", 390),
+            ("job", "jobs?status=failed", "light", 1280),
+        ):
+            page.scheme(scheme)
+            page.size(width, 900, phone=width < 500)
+            page.open(address + path)
+            if name == "job":
+                page.open(str(page.js("document.querySelector('tbody a').href")))
+                assert page.js("document.querySelectorAll('main b').length") == 3  # No markup came out of a payload.
+            eventually(lambda: page.js("document.getElementById('live').textContent") == "live", limit_sec=60)
+            assert page.js("document.documentElement.scrollWidth <= innerWidth"), "it must not be wider than the window"
+            picture(page, name)
+        assert page.errors == []  # Neither of the script, nor refusals of the policy.
+
+
+def picture(page: Page, name: str) -> None:
+    path = SHOTS / f"{name}.png"
+    page.shoot(path)
+    assert path.stat().st_size > 10_000
+
+
+def test_the_first_paint_of_a_large_fleet(server_dsn: str, prefix: str, page: Page) -> None:
+    config = settings(server_dsn, prefix, total_tokens=TOKENS)
+    large_fleet(config)
+    with served(config) as address:
+        page.open(address + "login")  # The browser, its cache and the poller are warm, as for whoever looks at it.
+        paints = []
+        for _ in range(5):
+            page.open(address)
+            eventually(lambda: page.js(PAINT) is not None, limit_sec=60)
+            paints.append(page.js(PAINT))
+        picture(page, "large-fleet")
+        size = page.js("performance.getEntriesByType('navigation')[0].decodedBodySize")
+        assert page.js("document.querySelectorAll('#nodes tbody tr').length") == NODES
+        assert page.js("document.querySelectorAll('#strip path').length") == 2 * NODES
+    print(f"first paint: {sorted(paints)} ms, {size:,} bytes")
+    assert min(paints) < 3000  # Asked are 300 ms on a machine that does nothing else: docs/benchmarks.md.
+
+
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def large_fleet(config: CoordinationConfig) -> None:
+    """Write down a fleet of 50 nodes and a million tokens, in 20 pieces a node."""
+    with open_cluster(config) as cluster:
+        cluster.migrate()
+    prefix = config.prefix
+    with psycopg.connect(str(config.dsn), autocommit=True) as conn:
+        conn.execute(f"update {prefix}meta set total_tokens = {TOKENS}, hash_function = 'double_sha256'".encode())
+        for node in range(NODES):
+            size = TOKENS // NODES // PIECES
+            starts = [(piece * NODES + node) * size for piece in range(PIECES)]
+            ranges = "{" + ",".join(f"[{start},{start + size})" for start in starts) + "}"
+            name = f"node-{node:02d}"
+            conn.execute(
+                f"insert into {prefix}node (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, backend_pid, "
+                f"postmaster_start) values ('{name}', {node + 1}, {node + 1}, 3600000, 3600000, 1, now())".encode()
+            )
+            conn.execute(f"insert into {prefix}grant values ({node + 1}, '{name}', {node + 1}, '{ranges}')".encode())
+            conn.execute(f"insert into {prefix}target values ('{name}', '{ranges}', 1)".encode())
