@@ -141,7 +141,8 @@ def test_what_is_too_long_is_refused_everywhere_in_few_words(place: Place, size:
     assert refused(lambda: place.job.register_lock("t", [long]))
     assert refused(lambda: place.job.clear_locks_by_creator(long)) or place.job.list_locks() == []
     for name in ("kind", "job_id", "affinity", "limit_key", "queue"):
-        assert refused(lambda: place.queue.enqueue(**{"kind": "k", name: long})), name  # noqa: B023
+        named: dict[str, Any] = {"kind": "k", name: long}
+        assert refused(lambda: place.queue.enqueue(**named)), name  # noqa: B023
     assert refused(lambda: place.job.add_task(long)) is (size > 1000)
     assert refused(lambda: place.queue.enqueue("k", long)) is (size == 3_000_000)
     place.queue.cancel_all()
@@ -159,7 +160,7 @@ def check_lock(place: Place, given: dict[str, Any]) -> None:
     if refused(lambda: place.job.register_lock(**given)):
         return
     task = Task(given["task_id"])
-    (found,) = [row for row in place.job.list_locks() if row["task_id"] == task.text] or [None]
+    found = next((row for row in place.job.list_locks() if row["task_id"] == task.text), None)
     patterns = given["node_patterns"]
     assert found is None or found["node_patterns"] == ([patterns] if isinstance(patterns, str) else list(patterns))
     assert found is None or found["reason"] == given.get("reason")
