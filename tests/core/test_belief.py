@@ -26,6 +26,32 @@ def test_without_a_lease_nothing_is_answered() -> None:
     assert not belief.holding(1, with_session=False).certain_at(Instant(0, 0))
 
 
+def test_without_a_lease_nothing_is_certain() -> None:
+    assert not believing(Grant(1, ALL)).certain_at(Instant(0, 0), with_session=False)
+
+
+def test_what_is_forgotten_leaves_no_lease_behind() -> None:
+    belief = believing(Grant(1, ALL))
+    belief.row = belief.session = Lease(Instant(0, 0), 10)
+    belief.forget()
+    belief.believe(Grant(2, ALL))
+    assert (belief.row, belief.session) == (None, None)
+    assert not belief.certain_at(Instant(1, 1), with_session=False)
+
+
+def test_every_handover_has_a_number_of_its_own() -> None:
+    """Else the application's word about one would free the tokens of another."""
+    belief = believing(Grant(1, ALL))
+    belief.give(LOW, 0)
+    belief.reconcile_with_stranger((Grant(1, ALL), Grant(2, TokenSet.of({20}))), 1)
+    belief.give(TokenSet.of({5}), 2)
+    belief.reconcile_with_stranger((Grant(1, ALL), Grant(2, TokenSet.of({20, 21}))), 3)
+    belief.give(TokenSet.of({6}), 4)
+    serials = [giving.serial for giving in belief.giving]
+    assert len(serials) == 5
+    assert len(set(serials)) == 5
+
+
 def test_the_shorter_of_both_leases_ends_the_answers() -> None:
     belief = believing(Grant(1, ALL))
     belief.row, belief.session = Lease(Instant(0, 0), 14.5), Lease(Instant(10, 10), 0.6)
