@@ -169,12 +169,7 @@ def test_a_fleet_that_loses_its_database_tells_no_password(
 ) -> None:
     """Through a life with failures: entered, sessions killed, the server away, calls that fail."""
     caplog.set_level(logging.DEBUG)
-    given = {
-        "total_tokens": 10,
-        "heartbeat_interval_sec": 0.3,
-        "heartbeat_timeout_sec": 1.0,
-        **ways_to_say(guarded)[said],
-    }
+    times: dict[str, Any] = {"heartbeat_interval_sec": 0.3, "heartbeat_timeout_sec": 1.0}
     config = CoordinationConfig(**ways_to_say(guarded)[said], **times, total_tokens=10)
     told = []
     with Job("w0", coordination_config=config) as job, JobQueue(config) as jobs:

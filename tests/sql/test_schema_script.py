@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from jobsync import CoordinationConfig, Job, SchemaError
+from jobsync import CoordinationConfig, Job, JobQueue, ProcessingWorker, RetryPolicy, RunningJob, SchemaError
 from jobsync.cli.app import app
 from tests.api.jobs import eventually
 from tests.sql.cluster import schema_dsn
@@ -84,3 +84,43 @@ def test_without_the_grants_it_cannot(worker_dsn: str) -> None:
         conn.execute("create table more ()")
     with pytest.raises(SchemaError, match="migrate"):
         Job("a", coordination_config=CoordinationConfig(dsn=worker_dsn, appname="other_")).__enter__()
+
+
+def test_a_role_without_create_can_do_everything_with_the_queue(worker_dsn: str) -> None:
+    config = CoordinationConfig(dsn=worker_dsn, total_tokens=50)
+    worker = ProcessingWorker(config, worker_id="q", retry=RetryPolicy(first_sec=0.0), poll_interval_ms=50)
+
+    @worker.handles("k")
+    def handle(job: RunningJob) -> object:
+        job.update_progress(50, "half")
+        with worker.transaction(job) as conn:
+            conn.execute("select 1")
+        return "done"
+
+    @worker.handles("fails")
+    def fail(job: RunningJob) -> None:
+        raise RuntimeError("on purpose")
+
+    with JobQueue(config) as queue:
+        queue.set_limit("k", at_once=2, per_key=1)
+        queue.schedule("often", "* * * * *", "k")
+        numbers = [queue.enqueue("k", n, affinity="a", limit_key="b", job_id=f"j{n}") for n in range(3)]
+        numbers += queue.enqueue_many([("k", None), ("k", {})])
+        failed = queue.enqueue("fails", max_attempts=2)
+        later = queue.enqueue("k", run_at=timedelta(hours=1))
+        queue.pause("elsewhere", by="a test")
+        worker.start()
+        try:
+            eventually(lambda: all(job is not None and job.status == "done" for job in map(queue.get, numbers)))
+            eventually(lambda: (job := queue.get(failed)) is not None and job.status == "failed")
+        finally:
+            worker.stop()
+        assert len(queue.errors(failed)) == 2
+        assert queue.retry(failed)
+        assert queue.cancel(later)
+        assert queue.resume("elsewhere")
+        assert queue.unschedule("often")
+        assert queue.reset_expired_leases() == 0
+        assert queue.cancel_all() >= 1
+        assert queue.prune(0) >= len(numbers)
+        assert queue.unknown_kinds() == []
