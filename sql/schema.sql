@@ -1771,16 +1771,19 @@ end $$;
 
 -- Take up to _want of the ready jobs of these lanes, the highest priorities first, under one new lease.
 -- Whoever asks at the same time is given others (skip locked). No row: there is none.
--- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began.
+-- The plans that a session keeps are made for tables of any size: by index, whatever these were when it began; and they are
+-- kept: a plan for each call would cost more than a call does. An idle worker's job waits for every statement in here.
 create or replace function sync_job_take(_worker text, _incarnation bigint, _lanes integer[], _want integer, _lease_ms integer,
                                          _now timestamptz default null)
 returns table (epoch bigint, id bigint, lane integer, priority integer, attempts smallint, crashes smallint, max_attempts integer,
                created_at timestamptz, job_id text, payload text, place integer)
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     _at timestamptz := coalesce(_now, clock_timestamp());
-    _epoch bigint;
+    _is_given boolean;
+    _any_paused boolean;
+    _any_limited boolean;
     _of integer;
     _share integer;
     _ids bigint[];
@@ -1791,13 +1794,18 @@ declare
     _all_crashes smallint[] := '{}';
     _stands boolean := false;
 begin
-    if not exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
+    select exists (select from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced'
                    -- Who is cordoned or drained gets nothing.
-                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)) then
+                   and not exists (select from sync_steering s where s.node = n.name and s.ended_at is null)),
+           exists (select from sync_job_pause), exists (select from sync_job_limit)
+    into _is_given, _any_paused, _any_limited;
+    if not _is_given then
         return;  -- The worker is taken for dead, and does not know it yet: what it took would be given to others at once.
     end if;
-    _lanes := sync_job_open_lanes(_lanes);
-    if exists (select from sync_job_limit) then
+    if _any_paused then
+        _lanes := sync_job_open_lanes(_lanes);
+    end if;
+    if _any_limited then
         _lanes := sync_job_unlimited_lanes(_lanes);
     end if;
     if cardinality(_lanes) = 0 then
@@ -1806,7 +1814,9 @@ begin
     _want := least(_want, 500);
     -- First each lane's share by priority; then, where others took what was counted, whatever any lane has.
     for _of, _share in
-        select s.lane, s.share from sync_job_shares(_lanes, _want) s
+        select _lanes[1], _want where cardinality(_lanes) = 1
+        union all
+        select s.lane, s.share from sync_job_shares(_lanes, _want) s where cardinality(_lanes) > 1
         union all
         select l.lane, _want from unnest(_lanes) l(lane) where cardinality(_lanes) > 1
     loop
@@ -1826,9 +1836,8 @@ begin
                 for update skip locked))
             returning r.id, r.priority, (r.attempts + 1)::smallint as attempts, r.crashes
         )
-        select array_agg(t.id order by t.priority desc, t.id), array_agg(t.attempts order by t.priority desc, t.id),
-               array_agg(t.crashes order by t.priority desc, t.id)
-        into _ids, _attempts, _crashes from taken t;
+        select array_agg(t.id), array_agg(t.attempts), array_agg(t.crashes) into _ids, _attempts, _crashes
+        from (select * from taken order by taken.priority desc, taken.id) t;
         if _ids is not null then
             _all_ids := _all_ids || _ids;
             _all_attempts := _all_attempts || _attempts;
@@ -1838,13 +1847,15 @@ begin
     if _all_ids = '{}' then
         return;
     end if;
-    insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
-    values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
-    returning sync_job_lease.epoch into _epoch;
     return query
-        select _epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id::text, b.payload::text,
-               t.place::integer
-        from unnest(_all_ids, _all_attempts, _all_crashes) with ordinality t(id, attempts, crashes, place)
+        with lease as (
+            insert into sync_job_lease (worker, incarnation, taken_at, locked_until, ids, attempts, crashes)
+            values (_worker, _incarnation, _at, _at + _lease_ms * interval '1 ms', _all_ids, _all_attempts, _all_crashes)
+            returning sync_job_lease.epoch
+        )
+        select lease.epoch, b.id, b.lane, b.priority, t.attempts, t.crashes, b.max_attempts, b.created_at, b.job_id::text,
+               b.payload::text, t.place::integer
+        from lease, unnest(_all_ids, _all_attempts, _all_crashes) with ordinality t(id, attempts, crashes, place)
         join sync_job_body b on b.id = t.id
         order by b.priority desc, b.id;
 end $$;
