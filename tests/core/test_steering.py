@@ -13,7 +13,9 @@ from jobsync.core.planning import make_plan
 from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
 from jobsync.core.steering import FREE, Steering, steered_deal
 from jobsync.core.tokens import TokenSet
+from tests.core.checkers import Violated
 from tests.core.world import Process, World
+from tests.core.world_faults import run_storm
 
 NAMES = ("a1", "a2", "b1", "b2", "c")
 PATTERNS = ("a1", "a%", "b_", "c", "zz", "%")
@@ -237,6 +239,15 @@ def test_in_a_frozen_fleet_the_tokens_of_the_dead_are_taken_over() -> None:
     world.settle()
     world.end(b)
     assert world.run_until(lambda: len(pool_of(a.believed_now())) == world.total_tokens, within_sec=5)
+
+
+@pytest.mark.parametrize("batch", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_no_storm_breaks_a_fleet_that_is_steered(batch: int) -> None:
+    for seed in range(3000 + batch * 30, 3000 + (batch + 1) * 30):
+        try:
+            run_storm(seed, tokenless=0.2, steered=True)
+        except Violated as error:
+            pytest.fail(f"seed {seed}: {error}")
 
 
 def test_a_leader_of_a_frozen_fleet_does_not_plan_again_and_again() -> None:

@@ -5,12 +5,13 @@ names, and a calm part, in which nothing new happens and everything must come to
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from random import Random
 
 from jobsync.core import messages as m
 from jobsync.core.member import Member
 from jobsync.core.settings import Settings
+from jobsync.core.steering import FREE
 from tests.core.world import QUICK, Process, Stepping, World
 from tests.core.world_database import Rules, State
 
@@ -21,7 +22,7 @@ REFUSABLE = m.Shrink | m.Grow | m.Fence | m.SavePlan | m.Beat | m.Rebind | m.Rea
 class Storm:
     """Faults on one world."""
 
-    def __init__(self, world: World, settings: Settings, *, tokenless: float) -> None:
+    def __init__(self, world: World, settings: Settings, *, tokenless: float, steered: bool = False) -> None:
         self._world = world
         self._random: Random = world.random
         self._settings = settings
@@ -45,6 +46,8 @@ class Storm:
             world.break_server,
             world.break_server,
         ]
+        if steered:
+            self._faults += [self._steer, self._steer, self._steer]
 
     def rage(self, sec: float, *, fail_over: bool) -> None:
         """Let faults fall for so long."""
@@ -67,6 +70,8 @@ class Storm:
         world = self._world
         world.calm, world.slow_sec, world.refuses = True, 0.0, lambda question: False
         self._standby = None
+        if world.db.state.steering != FREE:
+            world.db.steer(**asdict(FREE))
         for process in world.processes:
             process.cut_until = 0.0
             process.resume()
@@ -126,6 +131,12 @@ class Storm:
     def _move(self, process: Process) -> None:
         self._world.db.pin(self._random.randrange(24), f"task {self._world.t}", self._random.choice(NAMES))
 
+    def _steer(self, process: Process) -> None:
+        """Ask something of the fleet, or end what was asked."""
+        some = frozenset({process.name})
+        asked = [{"cordoned": some}, {"drained": some}, {"frozen": True}, asdict(FREE)]
+        self._world.db.steer(**self._random.choice(asked))
+
     def _restart_server(self, process: Process) -> None:
         self._world.restart_server()
 
@@ -152,16 +163,17 @@ def run_storm(
     session_lease: bool | None = None,
     fail_over: bool | None = None,
     tokenless: float = 0.0,
+    steered: bool = False,
 ) -> World:
     """Run one seed, storm and calm; raise `Violated` where an invariant breaks. None: the seed decides.
 
-    `tokenless` is the chance of each process to be one that takes no tokens.
+    `tokenless` is the chance of each process to be one that takes no tokens; `steered`: people cordon, drain, freeze.
     """
     world = World(seed, rules=rules, unchecked=unchecked, member=member)
     random = world.random
     world.direct = random.random() < 0.5 if session_lease is None else session_lease
     settings = QUICK if world.direct else replace(QUICK, session_lease_sec=None)
-    storm = Storm(world, settings, tokenless=tokenless)
+    storm = Storm(world, settings, tokenless=tokenless, steered=steered)
     for name in NAMES:
         storm.start(name)
         world.run(random.uniform(0, 0.2))
