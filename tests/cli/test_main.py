@@ -19,3 +19,9 @@ def test_importing_the_package_loads_neither_typer_nor_rich() -> None:
     code = "import sys, jobsync; print(sorted({'typer', 'rich', 'click'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_a_command_loads_neither_the_driver_nor_rich_before_it_needs_them() -> None:
+    code = "import sys, jobsync.cli.app; print(sorted({'psycopg', 'asyncio', 'rich.console'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
