@@ -395,3 +395,21 @@ def test_raw_bytes_are_refused_at_the_call_and_not_taken_for_many_numbers(raw: A
         ids_of(raw)
     with pytest.raises(InvalidTaskId, match=r"give bytes\(id\)"):
         tasks_of(raw)
+
+
+TOO_LONG = [
+    "x" * 2001,
+    "é" * 1001,
+    b"x" * 2001,
+    ("x" * 2001,),
+    Decimal("1" * 2001),
+    10**2001,
+    ("a", ("b", b"c" * 2001)),
+]
+
+
+@pytest.mark.parametrize("long", TOO_LONG)
+def test_an_id_longer_than_an_index_can_hold_is_refused_whatever_its_type(long: TaskId) -> None:
+    """It would be stored nowhere, and everything written together with it would wait for ever."""
+    with pytest.raises(InvalidArgument, match="too long"):
+        Task(long)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from jobsync.core.errors import InvalidArgument
 
 MOST_NAME_BYTES = 500
+MOST_SECONDS = 1_000_000_000
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -31,7 +32,8 @@ def checked_seconds(what: str, seconds: object) -> float | None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
         raise InvalidArgument(f"{what}={seconds!r} is refused: give seconds, 0 or more, or None")
-    return float(seconds)
+    # Longer waits are none that anybody sees the end of, and more than the system's clocks can count.
+    return float(min(seconds, MOST_SECONDS))
 
 
 def checked_flag(what: str, flag: object) -> bool:

@@ -85,6 +85,7 @@ class Task:
 
 
 MOST_BYTES: Final = 2_000
+_SURELY_SHORT: Final = MOST_BYTES // 4  # So many characters are never more bytes.
 """The longest text of an id, in UTF-8: with a run and a date beside it, it has to fit into an index entry."""
 
 OneOrMany: TypeAlias = Task | TaskId | Iterable[Task | TaskId]
@@ -138,11 +139,8 @@ def task_text(task_id: TaskId) -> str:
         return _written(task_id)
     else:
         text = _text_of_subclass(task_id)
-    if len(text) > MOST_BYTES // 4 and len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise InvalidArgument(
-            f"a task id of {len(text)} characters is too long ({text[:40]!r}...): at most {MOST_BYTES} bytes, which "
-            "an index of PostgreSQL can hold; name the task by a digest of it"
-        )
+    if len(text) > _SURELY_SHORT:
+        _check_length(text)
     if text.isascii():
         if "\0" in text:
             raise InvalidArgument(f"task id {text!r} holds a NUL character, which PostgreSQL cannot store")
@@ -156,9 +154,20 @@ _EXACT: Final = frozenset({int, bool, bytes, UUID, date, datetime, Decimal})
 def _written(task_id: object) -> str:
     try:
         # The str of bytes is their repr, but asking for it is an error under `python -bb`.
-        return repr(task_id) if type(task_id) is bytes else str(task_id)
+        text = repr(task_id) if type(task_id) is bytes else str(task_id)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"this task id of type {_type_name(task_id)} has no text: {error}") from error
+    if len(text) > _SURELY_SHORT:
+        _check_length(text)
+    return text
+
+
+def _check_length(text: str) -> None:
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise InvalidArgument(
+            f"a task id of {len(text)} characters is too long ({text[:40]!r}...): at most {MOST_BYTES} bytes, which "
+            "an index of PostgreSQL can hold; name the task by a digest of it"
+        )
 
 
 def _checked(text: str) -> str:
