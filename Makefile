@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix bench clean simulate
+.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix model mutants bench clean simulate
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +59,13 @@ fix: $(READY)    ## let ruff mend what it can
 
 simulate: $(READY)  ## seeded faults in virtual time, all invariants judged: make simulate SEEDS=10000 FIRST=0
 	@$(BIN)/jobsync simulate --seeds $(or $(SEEDS),10000) $(if $(FIRST),--first $(FIRST))
+
+model:           ## explore the models of the ownership protocol (Debian's spin and gcc, which it installs where it may)
+	@command -v spin > /dev/null || apt-get install -y -qq spin gcc
+	@$(PYTHON) model/check.py --table build/model.md
+
+mutants: $(READY)  ## break the core one line at a time and see whether a test notices: make mutants SAMPLE=20
+	@$(BIN)/python -m tests.mutants --sample $(or $(SAMPLE),0)
 
 bench: $(READY)  ## measure the figures that the README gives
 	@$(BIN)/python -m bench

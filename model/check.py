@@ -78,7 +78,6 @@ VARIANTS = [
     holds("row lease + fail-over, two of one name", "FAILOVER LOST_SHRINK TWIN"),
     holds("all together, two of one name", f"{ALL} TWIN", **LONG),
     holds("all together", ALL, **DEEP),
-    holds("row lease, 3 nodes", "LOST_SHRINK N=3", **DEEP),
     broken("strip early", "MUT_EARLY", quick=True),
     broken("lease from the ack", "MUT_ACK", quick=True),
     broken("database clock", "MUT_DB_CLOCK", quick=True),
@@ -100,8 +99,7 @@ VARIANTS = [
     holds("settles: row lease, no circle", "CALM", cycles=True, quick=True),
     holds("settles: row + session lease", "CALM SESSION"),
     holds("settles: row + session lease, no circle", "CALM SESSION", cycles=True),
-    holds("settles: row lease + fail-over", "CALM FAILOVER", **LONG),
-    holds("settles: row lease + fail-over, no circle", "CALM FAILOVER", cycles=True, **LONG),
+    holds("settles: row lease + fail-over", "CALM FAILOVER", **LONG),  # its circles: not explored to the end yet
     Variant("settles not: ghosts are never fenced", "violated", "CALM MUT_NEVER_FENCED", quick=True),
     Variant("settles not: quarantine never lifted", "violated", "CALM FAILOVER MUT_NEVER_LIFTED"),
     Variant("settles not: a plan never at rest", "violated", "CALM MUT_FICKLE_PLAN", cycles=True, quick=True),
