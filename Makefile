@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos lint fix model mutants bench clean simulate
+.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos audit lint fix model mutants bench clean simulate
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +46,10 @@ test-pooler: $(READY)  ## what goes through PgBouncer (Debian's package, which t
 chaos: $(READY)  ## real processes in bad weather: make chaos MINUTES=30 (as root with iptables: DROP and RST too)
 	@command -v iptables > /dev/null || test -x /usr/sbin/iptables || apt-get install -y -qq iptables || true
 	@$(BIN)/python -m tests.chaos.long_run $(or $(MINUTES),30) $(SEED)
+
+audit: $(READY)  ## known vulnerabilities of the dependencies; pip-audit itself says what it has no data for
+	@test -x $(VENV)/audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit)
+	@$(VENV)/audit/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 lint: $(READY)   ## style, types, and who may import whom
 	@$(BIN)/ruff check --quiet .
