@@ -73,7 +73,16 @@ class Worker:
         try:
             return self._said.get(timeout=limit_sec)
         except queue.Empty:
+            self._tell_stacks()
             raise AssertionError(f"worker {self.name!r} says nothing; its log:\n{self.tail()}") from None
+
+    def _tell_stacks(self) -> None:
+        """Have a process that hangs write into its log where its threads are."""
+        if self.process.poll() is None:
+            written = self.log.stat().st_size
+            self.process.send_signal(signal.SIGUSR1)
+            with suppress(AssertionError):
+                eventually(lambda: self.log.stat().st_size > written + 500, limit_sec=5.0)
 
     def order(self, do: str, **arguments: Any) -> None:
         """Send an order; its answer is heard later."""

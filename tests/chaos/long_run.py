@@ -32,7 +32,7 @@ def summary(report: Report, minutes: float, complaint: str) -> str:
         "",
         report.table(),
         *([] if not complaint else ["", complaint]),
-        *(f"* not whole again: {failure[:500]}" for failure in report.failures),
+        *(f"* not whole again: {failure[:4000]}" for failure in report.failures),
         *(f"* owned twice: {found}" for found in report.overlaps[:20]),
         *(f"* late: {found}" for found in report.late(BUSY_SEC)[:20]),
     ]

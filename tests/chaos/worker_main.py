@@ -9,6 +9,7 @@ For the tests of runs it walks a list of tasks and appends to a file of its own 
 the exactly-once path it does tasks by transactions, and holds still at a named point (see `points`).
 """
 
+import faulthandler
 import json
 import logging
 import os
@@ -287,6 +288,8 @@ MUTANTS = {
 def main() -> None:
     given = json.loads(sys.argv[1])
     logging.basicConfig(filename=given["log"], level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+    # Asked by SIGUSR1, it tells where all its threads are, in a file that lives as long as the process.
+    faulthandler.register(signal.SIGUSR1, Path(given["log"]).open("a"))
     if mutant := given.get("mutant"):
         MUTANTS[mutant]()
     try:
