@@ -289,7 +289,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     logging.basicConfig(filename=given["log"], level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
     # Asked by SIGUSR1, it tells where all its threads are, in a file that lives as long as the process.
-    faulthandler.register(signal.SIGUSR1, Path(given["log"]).open("a"))
+    faulthandler.register(signal.SIGUSR1, Path(given["log"]).open("a"))  # noqa: SIM115
     if mutant := given.get("mutant"):
         MUTANTS[mutant]()
     try:
