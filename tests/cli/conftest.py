@@ -15,12 +15,13 @@ from tests.cli.command import clean_environment
 
 Command = Callable[..., Any]
 
-# Two live nodes that hold what the plan wants, and the history of how it came to that.
+# Two nodes that hold what the plan wants, and the history of how it came to that. Their heartbeat timeout is an hour, so
+# that they stay live on a machine that is busy.
 TWO_NODES = """
 update t_meta set total_tokens = 100, hash_function = 'double_sha256', plan_version = 2;
 insert into t_node (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, backend_pid, postmaster_start, host,
                     pid, created_on, applied_version)
-select n.name, n.number, n.number, 15000, 14500, 1, now(), 'here', 7, now() - (9 - n.number) * interval '1 h', 2
+select n.name, n.number, n.number, 3600000, 3599500, 1, now(), 'here', 7, now() - (9 - n.number) * interval '1 h', 2
 from (values ('alpha', 1), ('beta', 2)) n (name, number);
 insert into t_grant values (11, 'alpha', 1, '{[-1,50)}', now() - interval '1 h'),
                            (12, 'beta', 2, '{[50,100)}', now() + interval '5 ms');

@@ -85,5 +85,5 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 def test_the_command_completes_itself_in_the_shell(run: Command) -> None:
-    script = run("--show-completion", "bash")
-    assert "complete" in script.stdout
+    typed = {"_JOBSYNC_COMPLETE": "complete_bash", "COMP_WORDS": "jobsync dr", "COMP_CWORD": "1"}
+    assert run(env=typed, prog_name="jobsync").stdout.split() == ["drain"]
