@@ -15,8 +15,8 @@ from tests.cli.command import clean_environment
 
 Command = Callable[..., Any]
 
-# Two nodes that hold what the plan wants, and the history of how it came to that. Their heartbeat timeout is an hour, so
-# that they stay live on a machine that is busy.
+# Two nodes that hold what the plan wants, and the history of how it came to that. Their heartbeat timeout is an hour:
+# they stay live on a machine that is busy.
 TWO_NODES = """
 update t_meta set total_tokens = 100, hash_function = 'double_sha256', plan_version = 2;
 insert into t_node (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, backend_pid, postmaster_start, host,

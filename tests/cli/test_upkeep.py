@@ -157,3 +157,21 @@ def test_pruning_deletes_what_is_old_and_says_how_much(run: Command, sql: Sql) -
     assert sql("select 1 from t_rebalance") == []
     assert json.loads(run("prune", "--keep-jobs", "--json").stdout) == {"bites": 1, "days": 0, "jobs": 0}
     assert run("prune", "--jobs-older-than", "-1").exit_code == 2
+
+
+def test_verbs_that_steer_the_queue_and_migrate_print_json_as_well(run: Command, server_dsn: str, prefix: str) -> None:
+    with JobQueue(settings(server_dsn, prefix)) as jobs:
+        number = str(jobs.enqueue("resize", None))
+    said = [
+        ("migrate", {"changed": False}, 0),
+        ("jobs pause", {"done": True}, 0),
+        ("jobs resume", {"done": True}, 0),
+        ("jobs resume", {"done": False}, 1),
+        (f"jobs cancel {number}", {"done": True}, 0),
+        (f"jobs cancel {number}", {"done": False}, 1),
+        ("jobs retry --all --status cancelled --yes", {"done": 1}, 0),
+        ("jobs retry --all --yes", {"done": 0}, 1),
+    ]
+    for words, expected, status in said:
+        result = run(*words.split(), "--json")
+        assert (json.loads(result.stdout), result.exit_code) == (expected, status), words
