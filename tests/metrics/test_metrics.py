@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobsync import Job, JobQueue, NotRunning, ProcessingWorker
+from jobsync import ExtraMissing, Job, JobQueue, NotRunning, ProcessingWorker
 from jobsync.api.fleet_view import open_reader
 from jobsync.api.metrics.catalogue import FLEET, PROCESS, reference
 from jobsync.api.metrics.fleet import FleetCollector
@@ -146,6 +147,12 @@ def test_a_fleet_tells_all_that_is_promised(fleet_page: str) -> None:
 def test_a_fleet_that_cannot_be_asked_is_down_and_tells_nothing_else() -> None:
     lines = [line for line in FleetCollector(lambda: None).page().decode().splitlines() if not line.startswith("#")]
     assert lines == ["jobsync_up 0.0"]
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ExtraMissing, match=r"jobsync\[metrics\]"):
+        Job("w", coordination_config=None).expose_metrics()
 
 
 # --- what is made of them ------------------------------------------------------------------------

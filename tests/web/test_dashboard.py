@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from jobsync import CoordinationConfig, Job, JobQueue, NewJob, ProcessingWorker
+from jobsync import CoordinationConfig, ExtraMissing, Job, JobQueue, NewJob, ProcessingWorker
 from jobsync.api.fleet_view import Move, Span, moves_between
 from jobsync.runtime.clock import boot_sec
 from jobsync.web import dashboard
@@ -320,6 +321,14 @@ def test_a_database_that_is_away_is_told_and_comes_back(private_server: PrivateS
 def test_a_database_without_tables_says_what_to_do(config: CoordinationConfig) -> None:
     with client_of(config) as client:
         assert "jobsync migrate" in client.get("/").text
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "jobsync.web.app", raising=False)
+    monkeypatch.delattr("jobsync.web.app", raising=False)
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    with pytest.raises(ExtraMissing, match=r"jobsync\[web\]"):
+        dashboard(CoordinationConfig())
 
 
 # --- drawn -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from jobsync import CoordinationConfig, JobQueue, NewJob
+from jobsync import CoordinationConfig, Job, JobQueue, NewJob
 from jobsync.api.cluster import open_cluster
 from tests.api.jobs import eventually, run_script, settings
 from tests.docs.pages import ROOT
@@ -132,6 +132,23 @@ def picture(page: Page, name: str) -> None:
     path = SHOTS / f"{name}.png"
     page.shoot(path)
     assert path.stat().st_size > 10_000
+
+
+@pytest.mark.skipif("AXE_CORE" not in os.environ, reason="AXE_CORE does not name npm's axe-core/axe.min.js")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it(server_dsn: str, prefix: str, page: Page, scheme: str) -> None:
+    config = settings(server_dsn, prefix)
+    axe = Path(os.environ["AXE_CORE"]).read_text(encoding="utf-8")
+    with Job("paris-01", coordination_config=config) as job, JobQueue(config) as queue, served(config) as address:
+        job.register_lock("invoices", ["berlin%", "paris%"])
+        number = queue.enqueue("mail")
+        queue.cancel(number)
+        page.scheme(scheme)
+        for path in ("login", "", "queue", "jobs", "locks", "find?key=invoices", f"job?id={number}"):
+            page.open(address + path)
+            page.call("Runtime.evaluate", expression=axe)
+            found = page.js("axe.run().then((all) => all.violations.map((one) => `${one.id}: ${one.nodes[0].html}`))")
+            assert found == [], path
 
 
 def test_the_first_paint_of_a_large_fleet(server_dsn: str, prefix: str, page: Page) -> None:
