@@ -290,3 +290,18 @@ def test_a_quarantine_lasts_the_longest_lease_that_was_ever_seen() -> None:
     began_sec = driver.boot_sec
     driver.until(m.LiftQuarantine)
     assert driver.boot_sec - began_sec >= 30
+
+
+def test_a_newcomer_that_no_beat_has_told_of_the_leases_of_others_lifts_no_quarantine() -> None:
+    driver = Driver()
+    driver.send(m.Started(driver.now()))
+    driver.connect()
+    driver.until(m.Register)
+    driver.answer(m.Registration("registered", 1, 2, None, None, 1, quarantined=True))
+    driver.reply = replace(driver.reply, quarantined=True, longest_lease_ms=30_000)
+    began_sec = driver.boot_sec
+    while driver.boot_sec < began_sec + 20:
+        driver.until(m.Beat)
+        driver.refuse()
+    driver.until(m.LiftQuarantine)
+    assert driver.boot_sec - began_sec >= 30

@@ -236,7 +236,7 @@ class Member(AmongOthers):
         now_sec = self._now.boot_sec
         if self._reread:
             return m.ReadGrants(self.name, me.incarnation)
-        if self._quarantined_since_sec is not None and now_sec >= self._quarantine_ends_sec():
+        if self._quarantine_is_over():
             return m.LiftQuarantine(self._generation or 0)
         shrink = self._shrink_question(me)
         if shrink is not None:

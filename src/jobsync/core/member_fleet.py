@@ -98,6 +98,12 @@ class AmongOthers(Ownership):
         lease_sec = max(self._timing.row_lease_sec, self._longest_lease_sec)
         return (self._quarantined_since_sec or 0.0) + observer_wait_sec(lease_sec)
 
+    def _quarantine_is_over(self) -> bool:
+        # A newcomer that no beat has told of the others' leases knows only its own, and theirs may be longer.
+        if self._quarantined_since_sec is None or not self._longest_lease_sec:
+            return False
+        return self._now.boot_sec >= self._quarantine_ends_sec()
+
     def _prune_question(self) -> m.Question | None:
         # With the first check after taking the lead, not before: entering and taking over come first.
         if not self._checked:
