@@ -18,7 +18,7 @@ from typing import Self
 
 from jobsync.runtime.clock import boot_sec
 from tests.chaos.fleet import Fleet
-from tests.chaos.weather import ANYWHERE, IN_A_NETWORK, TIMES, Fault, LongPause, Scene, whole
+from tests.chaos.weather import ANYWHERE, IN_A_NETWORK, TIMES, Fault, LongPause, Scene, Storm, whole
 from tests.conftest import drop_all
 from tests.network import Network
 from tests.servers import PrivateServer, new_dir
@@ -110,6 +110,8 @@ def play(
         for _ in range(steps):
             pair = rng.random() < BOTH_AT_ONCE and len(chosen) > 1
             classes = rng.sample(chosen, 2 if pair else 1)
+            if Storm in classes:
+                classes = [Storm]  # It could choose another fault's newcomer among those that leave.
             if long_pauses and rng.random() < LONG_PAUSES:
                 classes = [LongPause]
             report.strikes.append(step(scene, classes))
