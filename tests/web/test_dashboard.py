@@ -351,7 +351,7 @@ def test_the_strip_goes_by_the_pieces() -> None:
     )
     assert (one.path, one.tokens) == ("M0 0h250v100h-250zM1000 0h0.15v100h-0.15z", 250_001)
     assert two.path == "M250 0h750v100h-750z"
-    pieces = tuple(Span(f"n{k % 7}", k * 10, k * 10 + 10) for k in range(100_000))
+    pieces = tuple(Span(f"n{k % 7}", k * 50, k * 50 + 50) for k in range(20_000))
     drawn = coarse(pieces, 1_000_000)
     assert len(drawn) <= COLUMNS
     assert sum(span.size for span in drawn) == 1_000_000
