@@ -125,6 +125,8 @@ def _lay_out(line: TokenSet, names: tuple[str, ...], held: Mapping[str, TokenSet
     # Between the live nodes and the gone ones lies the place of nobody, who holds what the others leave.
     ranked = [held.get(name, TokenSet()) for name in names] + [TokenSet()] + [held[name] for name in gone]
     strips = _disjoint(tokens & line for tokens in ranked)
+    if sum([stop - start for start, stop, _ in strips]) == len(line):  # Nothing is nobody's, as nearly always.
+        return strips
     free = line - TokenSet.from_ranges(strip[:2] for strip in strips)
     return sorted([*strips, *((start, stop, len(names)) for start, stop in free.ranges)])
 
