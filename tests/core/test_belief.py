@@ -30,9 +30,13 @@ def test_without_a_lease_nothing_is_certain() -> None:
     assert not believing(Grant(1, ALL)).certain_at(Instant(0, 0), with_session=False)
 
 
+def lease_both_ways(belief: Belief) -> None:
+    belief.row = belief.session = Lease(Instant(0, 0), 10)
+
+
 def test_what_is_forgotten_leaves_no_lease_behind() -> None:
     belief = believing(Grant(1, ALL))
-    belief.row = belief.session = Lease(Instant(0, 0), 10)
+    lease_both_ways(belief)
     belief.forget()
     belief.believe(Grant(2, ALL))
     assert (belief.row, belief.session) == (None, None)

@@ -7,6 +7,7 @@ names, and a calm part, in which nothing new happens and everything must come to
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from random import Random
+from typing import Any
 
 from jobsync.core import messages as m
 from jobsync.core.member import Member
@@ -134,7 +135,7 @@ class Storm:
     def _steer(self, process: Process) -> None:
         """Ask something of the fleet, or end what was asked."""
         some = frozenset({process.name})
-        asked = [{"cordoned": some}, {"drained": some}, {"frozen": True}, asdict(FREE)]
+        asked: list[dict[str, Any]] = [{"cordoned": some}, {"drained": some}, {"frozen": True}, asdict(FREE)]
         self._world.db.steer(**self._random.choice(asked))
 
     def _restart_server(self, process: Process) -> None:

@@ -17,12 +17,10 @@ from typing import Any
 from jobsync.api.fleet_looks import FleetLooks
 from jobsync.api.fleet_steering import FleetSteering
 from jobsync.api.fleet_values import Steered
-from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
 from jobsync.postgres.embedded import default_data_dir
 from jobsync.postgres.inquiry import Inquiry, inquire
 from jobsync.postgres.overview import NodeRow, list_nodes, read_cluster, recent_rebalances
-from jobsync.postgres.schema import refuse_other_version
 from jobsync.postgres.schema import schema_sql as _schema_sql
 from jobsync.postgres.statement import Statement, statement
 from jobsync.runtime.place import EMBEDDED, Doorway
@@ -144,12 +142,6 @@ class ClusterStatus:
 class Cluster(FleetLooks, FleetSteering):
     """A fleet to look at and to steer, while `open_cluster` keeps the connection; for one thread at a time."""
 
-    def __init__(self, inquiry: Inquiry, settings: Settings, where: str) -> None:
-        self._inquiry = inquiry
-        self._prefix = settings.prefix
-        self._settings = settings
-        self.where = where
-
     def status(self, *, rebalances: int = RECENT_REBALANCES) -> ClusterStatus:
         """Read the fleet in one snapshot, with the latest `rebalances` of its history.
 
@@ -220,15 +212,6 @@ class Cluster(FleetLooks, FleetSteering):
         It commits at once. Raises DatabaseUnavailable or JobsyncError.
         """
         return self._inquiry.run(Statement(sql, args))
-
-    def _require_schema(self) -> None:
-        version = self._inquiry.schema_version(self._prefix)
-        if version == 0:
-            raise SchemaError(
-                f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
-                f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
-            )
-        refuse_other_version(version, self._prefix)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from jobsync.api.checks import checked_name
+from jobsync.api.fleet_access import FleetAccess
 from jobsync.api.fleet_values import (
     DryRun,
     Explanation,
@@ -21,10 +22,8 @@ from jobsync.api.fleet_values import (
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.pins import choose
-from jobsync.core.settings import Settings
 from jobsync.core.tasks import as_task
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.locks import LockStatements, lock_row
 from jobsync.postgres.overview import list_nodes, read_cluster
 from jobsync.postgres.statement import statement
@@ -33,15 +32,8 @@ PAST_SHOWN = 20
 MOST_HISTORY = 10_000
 
 
-class FleetLooks:
+class FleetLooks(FleetAccess):
     """The part of `Cluster` that looks closely. Everything is read in one snapshot, and nothing is changed."""
-
-    _inquiry: Inquiry
-    _prefix: str
-    _settings: Settings
-
-    def _require_schema(self) -> None:
-        raise NotImplementedError
 
     def ranges(self) -> tuple[HeldRange, ...]:
         """Tell for every token who holds it and for whom the plan wants it, in ranges, in the order of the tokens."""

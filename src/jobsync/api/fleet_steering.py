@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 from jobsync.api.checks import checked_name, checked_seconds
+from jobsync.api.fleet_access import FleetAccess
 from jobsync.api.fleet_values import NodeLoad, Pruned, Steered
 from jobsync.api.lock_checks import checked_days, checked_patterns
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.queue.new_job import checked_text
 from jobsync.core.queue.steering import checked_days as checked_retention
-from jobsync.core.settings import Settings
 from jobsync.core.tasks import as_task
-from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.locks import LockStatements, NewLock
 from jobsync.postgres.overview import list_nodes, read_cluster
 from jobsync.postgres.queue_admin import PRUNE_AT_MOST
@@ -21,18 +20,11 @@ from jobsync.postgres.statement import call, statement
 MOST_STEPS = 10_000
 
 
-class FleetSteering:
+class FleetSteering(FleetAccess):
     """The part of `Cluster` that steers. Each method commits at once, and takes effect with the leader's next plan.
 
     `by` is written down for others to see; by default the database role that asks.
     """
-
-    _inquiry: Inquiry
-    _prefix: str
-    _settings: Settings
-
-    def _require_schema(self) -> None:
-        raise NotImplementedError
 
     # --- nodes and the fleet ---------------------------------------------------------------------
 

@@ -1,0 +1,25 @@
+"""What looking at a fleet and steering it stand on: a connection, a prefix, and tables that fit this program."""
+
+from jobsync.core.errors import SchemaError
+from jobsync.core.settings import Settings
+from jobsync.postgres.inquiry import Inquiry
+from jobsync.postgres.schema import refuse_other_version
+
+
+class FleetAccess:
+    """The way to a fleet's tables. `where` names the database in messages, without the password."""
+
+    def __init__(self, inquiry: Inquiry, settings: Settings, where: str) -> None:
+        self._inquiry = inquiry
+        self._prefix = settings.prefix
+        self._settings = settings
+        self.where = where
+
+    def _require_schema(self) -> None:
+        version = self._inquiry.schema_version(self._prefix)
+        if version == 0:
+            raise SchemaError(
+                f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
+                f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
+            )
+        refuse_other_version(version, self._prefix)
