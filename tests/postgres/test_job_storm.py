@@ -6,8 +6,8 @@ its end is asked for, so what overlaps here overlapped indeed.
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -34,19 +34,35 @@ class Watch:
         self.what: dict[int, tuple[str, str | None, str | None]] = {}  # kind, affinity, limit_key
         self.running: dict[int, Took] = {}
         self.disturbed: set[int] = set()  # cancelled or failed by hand while they may have run
+        self.meddlers: Counter[int] = Counter()  # operators who have it in hand
+        self.meddled_at: dict[int, int] = {}
         self.ends: Counter[int] = Counter()
         self.spans: list[tuple[int, int, int]] = []  # in lines: begun, ended, id
         self.begun: dict[int, int] = {}
         self.time = 0
         self.wrong: list[str] = []
 
-    def begin(self, took: Took) -> None:
+    @contextmanager
+    def meddling(self, some: list[int]) -> Iterator[None]:
+        """An operator does something to these, at an instant that nobody knows."""
+        with self.lock:
+            self.disturbed.update(some)
+            self.meddlers.update(some)
+        yield
+        with self.lock:
+            self.time += 1
+            self.meddlers.subtract(some)
+            self.meddled_at.update(dict.fromkeys(some, self.time))
+
+    def begin(self, took: Took, asked_at: int) -> None:
+        """It runs, having been taken after an instant."""
         with self.lock:
             self.time += 1
             kind, affinity, limit_key = self.what[took.id]
             if took.id in self.running and took.id not in self.disturbed:
                 self.wrong.append(f"{took} begins while {self.running[took.id]} runs")
-            self.disturbed.discard(took.id)
+            if not self.meddlers[took.id] and self.meddled_at.get(took.id, 0) < asked_at:
+                self.disturbed.discard(took.id)
             self.running[took.id] = took
             self.begun.setdefault(took.id, self.time)
             at_once, per_key = LIMITS[kind]
@@ -66,7 +82,8 @@ class Watch:
         with self.lock:
             if self.running.get(took.id) == took:
                 del self.running[took.id]
-                self.disturbed.discard(took.id)
+                if not self.meddlers[took.id]:
+                    self.disturbed.discard(took.id)
 
     def ended(self, took: Took, at: int) -> None:
         with self.lock:
@@ -148,12 +165,13 @@ class Storm:
         lanes = list(self.lanes.values())
         while not self.over.is_set():
             hands.promote()
+            asked_at = self.watch.now()
             took = hands.take(lanes, dice.randint(1, 6), node) if dice.random() < 0.5 else []
             took += hands.take_gated(lanes, dice.randint(1, 4), node, suspects=dice.random() < 0.7, max_crashes=1000)
             for each in took:
                 while each.id not in self.watch.what:
                     self.over.wait(0.001)
-                self.watch.begin(each)
+                self.watch.begin(each, asked_at)
             if not self.quiet.is_set() and dice.random() < 0.05:
                 node = self._die(hands, node, took)
             else:
@@ -198,28 +216,30 @@ class Storm:
     def steer(self, hands: Hands, dice: random.Random) -> None:
         while not self.quiet.is_set():
             some = dice.sample(sorted(self.watch.what), min(len(self.watch.what), 5))
-            with self.watch.lock:
-                self.watch.disturbed.update(some)
-            plain = [id_ for id_ in some if self.watch.what[id_][1] is None]
-            of_these = "where id = any ($1::bigint[]) and status in"
-            match dice.randint(0, 5):
-                case 0:
-                    cancelled = hands.cancel(*some)
-                    if dice.random() < 0.7:
-                        hands.retry(*(id_ for id_ in plain if id_ in cancelled))
-                case 1:
-                    hands.sql(f"update sync_job set priority = priority + 1 {of_these} ('pending')", plain)
-                case 2:
-                    hands.sql(f"delete from sync_job {of_these} ('pending', 'retry')", some)
-                case 3:
-                    hands.sql(f"update sync_job set status = 'pending' {of_these} ('processing')", plain)
-                case 4:
-                    hands.limit("plain", dice.choice([None, 5]), None)
-                case _:
-                    hands.recover()
+            with self.watch.meddling(some):
+                self._meddle(hands, dice, some)
             hands.prune(0.5 / 86400)
             self.quiet.wait(0.02)
         hands.limit("plain", None, None)
+
+    def _meddle(self, hands: Hands, dice: random.Random, some: list[int]) -> None:
+        plain = [id_ for id_ in some if self.watch.what[id_][1] is None]
+        of_these = "where id = any ($1::bigint[]) and status in"
+        match dice.randint(0, 5):
+            case 0:
+                cancelled = hands.cancel(*some)
+                if dice.random() < 0.7:
+                    hands.retry(*(id_ for id_ in plain if id_ in cancelled))
+            case 1:
+                hands.sql(f"update sync_job set priority = priority + 1 {of_these} ('pending')", plain)
+            case 2:
+                hands.sql(f"delete from sync_job {of_these} ('pending', 'retry')", some)
+            case 3:
+                hands.sql(f"update sync_job set status = 'pending' {of_these} ('processing')", plain)
+            case 4:
+                hands.limit("plain", dice.choice([None, 5]), None)
+            case _:
+                hands.recover()
 
 
 @pytest.mark.parametrize("seed", [1])
