@@ -31,7 +31,7 @@ example: $(READY)  ## run an example that judges itself: make example NAME=daily
 	@$(BIN)/python $(firstword $(wildcard examples/$(NAME)/play.py examples/$(NAME).py) examples/$(NAME))
 
 test: lint       ## lint, then every test but the slow ones
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
+	@$(BIN)/python -m pytest -n 5 --dist worksteal -m 'not slow'
 
 docs: $(READY)   ## build the site into build/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -213,9 +213,10 @@ STORM = """
 """
 
 
-def test_whenever_the_signal_comes_nothing_is_left_behind(server_dsn: str, prefix: str) -> None:
+@pytest.mark.parametrize("times", [5, pytest.param(24, marks=pytest.mark.slow)])
+def test_whenever_the_signal_comes_nothing_is_left_behind(server_dsn: str, prefix: str, times: int) -> None:
     ended = []
-    for number in range(12):
+    for number in range(times):
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(STORM), server_dsn, prefix],
             stdout=subprocess.PIPE,
@@ -224,7 +225,7 @@ def test_whenever_the_signal_comes_nothing_is_left_behind(server_dsn: str, prefi
         assert process.stdout is not None
         assert process.stdout.readline() == b"on\n"
         # Between two jobs the signal has its usual meaning; the row is gone then too.
-        time.sleep(number * 0.013)
+        time.sleep(number / times * 0.16)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
         ended.append(process.returncode)

@@ -193,6 +193,7 @@ def test_a_node_paused_for_three_seconds_answers_no_at_its_first_question(
     paused(Fleet(server_dsn, prefix, tmp_path, **QUICK), 3.0)
 
 
+@pytest.mark.slow
 def test_a_node_paused_for_twenty_seconds_answers_no_at_its_first_question(fleet: Fleet) -> None:
     paused(fleet, 20.0)
 

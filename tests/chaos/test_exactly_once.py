@@ -253,7 +253,8 @@ def test_a_lone_process_whose_transaction_was_cut_off_while_it_slept_does_the_ta
 # --- a storm ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_storm_of_kills_and_stops(work: Work, seed: int) -> None:
     rng = random.Random(seed)
     ids = [f"item-{number}" for number in range(1500)]
