@@ -15,7 +15,7 @@ _MADE = re.compile(r"^create (table|view|sequence)(?: if not exists)? (\w+)", re
 _RIGHTS = {
     "table": "select, insert, update, delete on table",
     "view": "select on table",
-    "sequence": "usage, select on sequence",
+    "sequence": "usage, select, update on sequence",
 }
 
 HEADER = """\

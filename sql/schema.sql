@@ -2254,6 +2254,7 @@ begin
         if found and known.system_id is not null then
             -- Numbers given out in lost commits must not be given again.
             perform setval('sync_epoch', nextval('sync_epoch') + 1000000);
+            perform setval('sync_job_number', nextval('sync_job_number') + 1000000);
         end if;
         select * into known from sync_meta m;
     end if;
@@ -2502,7 +2503,7 @@ commit;
 --
 -- grant usage on schema public to app_worker;
 -- grant select, insert, update, delete on table sync_meta to app_worker;
--- grant usage, select on sequence sync_epoch to app_worker;
+-- grant usage, select, update on sequence sync_epoch to app_worker;
 -- grant select, insert, update, delete on table sync_node to app_worker;
 -- grant select, insert, update, delete on table sync_grant to app_worker;
 -- grant select, insert, update, delete on table sync_target to app_worker;
@@ -2519,7 +2520,7 @@ commit;
 -- grant select, insert, update, delete on table sync_retention to app_worker;
 -- grant select, insert, update, delete on table sync_run to app_worker;
 -- grant select, insert, update, delete on table sync_rebalance to app_worker;
--- grant usage, select on sequence sync_job_number to app_worker;
+-- grant usage, select, update on sequence sync_job_number to app_worker;
 -- grant select, insert, update, delete on table sync_job_lane to app_worker;
 -- grant select, insert, update, delete on table sync_job_body to app_worker;
 -- grant select, insert, update, delete on table sync_job_ready to app_worker;

@@ -207,6 +207,15 @@ def test_another_server_or_timeline_begins_a_quarantine(fleet: Fleet, elsewhere:
     assert after.generation != before.generation
 
 
+def test_numbers_given_out_in_lost_commits_are_not_given_again(fleet: Fleet) -> None:
+    """Neither an epoch nor the number of a job, which its user may have kept."""
+    fleet.register("a")
+    before = fleet.sql("select nextval('sync_epoch'), nextval('sync_job_number')")[0]
+    fleet.register("b", timeline="00000002")
+    after = fleet.sql("select nextval('sync_epoch'), nextval('sync_job_number')")[0]
+    assert all(new - old >= 1_000_000 for old, new in zip(before, after, strict=True))
+
+
 def test_a_rebind_on_another_timeline_begins_a_quarantine(fleet: Fleet) -> None:
     node = fleet.join("a")
     assert fleet.ask(m.Rebind("a", node.who.incarnation, 1, 600, SYSTEM, "00000002")).quarantined

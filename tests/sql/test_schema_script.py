@@ -79,6 +79,17 @@ def test_a_role_without_create_can_work_without_a_run(worker_dsn: str) -> None:
             assert {each["task_id"] for each in job.get_audit()} == {"one", "four", "five"}
 
 
+def test_a_role_without_create_survives_a_fail_over(worker_dsn: str) -> None:
+    """The first to see another server moves the sequences on, beyond what lost commits may have given out."""
+    config = CoordinationConfig(dsn=worker_dsn, total_tokens=50, heartbeat_timeout_sec=2, heartbeat_interval_sec=0.5)
+    with Job("a", coordination_config=config):
+        pass
+    with psycopg.connect(worker_dsn, autocommit=True) as conn:
+        conn.execute("update sync_meta set timeline = 'before'")
+    with Job("b", coordination_config=config) as job:
+        assert len(job.my_tokens) == 50
+
+
 def test_without_the_grants_it_cannot(worker_dsn: str) -> None:
     with psycopg.connect(worker_dsn, autocommit=True) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("create table more ()")

@@ -93,8 +93,8 @@ def unusable_schema(prefix: str, reason: str) -> SchemaError:
     """Say that a node's first statement was refused for good: a right is missing, or a table or function."""
     return SchemaError(
         f"the tables or functions {prefix}* cannot be used: {reason}; let a role that may run "
-        f"`jobsync migrate --appname {prefix}`, and grant this role to select, insert, update "
-        "and delete there and to execute the functions"
+        f"`jobsync migrate --appname {prefix}`, and grant this role what the end of sql/schema.sql lists: rights on "
+        "tables, sequences and functions"
     )
 
 

@@ -20,6 +20,7 @@ begin
         if found and known.system_id is not null then
             -- Numbers given out in lost commits must not be given again.
             perform setval('sync_epoch', nextval('sync_epoch') + 1000000);
+            perform setval('sync_job_number', nextval('sync_job_number') + 1000000);
         end if;
         select * into known from sync_meta m;
     end if;
