@@ -4,6 +4,7 @@ What goes wrong is told in jobsync's words: DatabaseUnavailable where the server
 where every connection is at work, JobsyncError for the rest, with the driver's error as its cause.
 """
 
+import select
 from collections import deque
 from contextlib import suppress
 from types import TracebackType
@@ -14,7 +15,7 @@ from psycopg import Connection
 
 from jobsync.core.errors import ConnectionsLent, JobsyncError
 from jobsync.postgres.async_pool import AsyncPool
-from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, has_spoken, is_away
+from jobsync.postgres.pool import DEADLOCK_TRIES, Pool, is_away
 from jobsync.postgres.quick import Quick
 from jobsync.postgres.reception import Place
 from jobsync.postgres.statement import Row, Statement
@@ -76,7 +77,7 @@ class QueuePool:
             return self._run(self._pool, work)
         try:
             with told(self._place):
-                if kept is not None and has_spoken(kept.conn):
+                if kept is not None and kept.has_spoken:
                     kept.give_back()
                     kept = None
                 kept = kept or Kept(self._pool)
@@ -113,6 +114,10 @@ class Kept:
         # pooler makes up a process id of its own; a mere proxy passes the server's on, and does no harm.
         is_direct = say(self.conn, BACKEND)[0][0] == self.conn.info.backend_pid
         self._quick = Quick(self.conn) if is_direct else None
+        # Both are asked for every statement, so nothing is made anew for it.
+        self._pg = self.conn.pgconn
+        self._poller = select.poll()
+        self._poller.register(self._pg.socket, select.POLLIN)
 
     def say(self, work: Statement | Copy) -> list[Row]:
         """Say one thing on it, and give the answer."""
@@ -123,7 +128,12 @@ class Kept:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way on it, and it is open."""
-        return self.conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        return self._pg.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the server said something unasked: nothing but good-bye."""
+        return bool(self._poller.poll(0))
 
     def give_back(self) -> None:
         """Give it back to the pool, which throws it away if it broke."""

@@ -22,9 +22,9 @@ class Quick:
     """The statements that one session knows."""
 
     def __init__(self, conn: Connection[Any]) -> None:
-        self._conn = conn
         self._pg = conn.pgconn
         self._names: dict[str, bytes] = {}
+        self._transformer = Transformer.from_context(conn)
         self._poller = select.poll()
         self._poller.register(self._pg.socket, select.POLLIN)
 
@@ -72,6 +72,5 @@ class Quick:
             return []
         if result.status != pq.ExecStatus.TUPLES_OK:
             raise psycopg.errors.error_from_result(result, encoding="utf-8")
-        transformer = Transformer.from_context(self._conn)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
