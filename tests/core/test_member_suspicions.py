@@ -292,6 +292,25 @@ def test_a_quarantine_lasts_the_longest_lease_that_was_ever_seen() -> None:
     assert driver.boot_sec - began_sec >= 30
 
 
+def test_who_registers_anew_on_another_server_begins_its_quarantine_anew() -> None:
+    # Found by the simulator: it had slept in the quarantine of one fail-over, and was fenced, until after the next one.
+    driver = Driver()
+    driver.hold(HALF)
+    driver.reply = replace(driver.reply, quarantined=True)
+    failed_over(driver)
+    driver.until(m.Beat)
+    driver.boot_sec += 60
+    driver.breaks()
+    driver.connect(timeline="3")
+    driver.until(m.Rebind)
+    driver.answer(m.NotCurrent())
+    driver.until(m.Register)
+    driver.answer(m.Registration("registered", 5, 6, None, None, 3, quarantined=True))
+    began_sec = driver.boot_sec
+    driver.until(m.LiftQuarantine)
+    assert driver.boot_sec - began_sec >= WHOLE_LEASE_SEC
+
+
 def test_a_newcomer_that_no_beat_has_told_of_the_leases_of_others_lifts_no_quarantine() -> None:
     driver = Driver()
     driver.send(m.Started(driver.now()))

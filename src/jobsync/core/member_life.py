@@ -146,12 +146,13 @@ class Life(MemberState):
         changed = (self._generation, self._server) != (generation, server)
         self._generation, self._server = generation, server
         self._servers_met += changed
+        if changed:
+            self._quarantined_since_sec = None  # A wait that began on another server proves nothing about this one.
         return changed
 
     def _meet_stranger(self) -> None:
         """Trust nothing of a server that may lack commits, until a whole lease has passed and the rows are read."""
         self._stranger = True
-        self._quarantined_since_sec = None
         self._target, self._plan_version = None, -1
         with_session = self._timing.session_lease_sec is not None
         if not self._belief.certain_at(self._now, with_session=with_session):
