@@ -401,6 +401,16 @@ create unique index sync_steering_in_force on sync_steering (coalesce(node, ''))
 -- The lock_version that the latest change of steering made: the plan's reason tells locks and steering apart by it.
 alter table sync_meta add column steered_version bigint not null default 0;
 
+-- jobsync schema, version 5: two versions of the program side by side.
+--
+-- A migration only adds, so that older programs go on; what they alone need is taken away later, by the removal of the
+-- same number, when the last of them is gone. So a program fits these tables if its own version is between the two
+-- numbers of sync_meta.
+alter table sync_meta add column oldest_program integer not null default 0;  -- removed for: older programs find no more what they need
+
+-- Which version of the schema the node's program was made for; null: it is older than this question.
+alter table sync_node add column schema_version integer;
+
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
@@ -2250,7 +2260,7 @@ end $$;
 create or replace function sync_register(
     _name text, _total_tokens integer, _hash_function text, _heartbeat_timeout_ms integer, _row_lease_ms integer,
     _session_lease_ms integer, _system_id text, _timeline text, _host text, _pid integer, _environment text,
-    _takes_tokens boolean,
+    _takes_tokens boolean, _schema_version integer,
     out outcome text, out incarnation bigint, out bind bigint, out total_tokens integer, out hash_function text,
     out generation bigint, out quarantined boolean)
 language plpgsql as $$
@@ -2265,6 +2275,11 @@ begin
         select * into agreed from sync_meta m for update;
     else
         select * into agreed from sync_meta m for key share;
+    end if;
+    -- Read behind the lock, which a removal of what old programs need takes, too: who came before it was seen by it.
+    if _schema_version < agreed.oldest_program then
+        raise exception 'this program is of version %, and the oldest that they let live is %', _schema_version, agreed.oldest_program
+            using errcode = '42000';
     end if;
     if (agreed.total_tokens, agreed.hash_function) is distinct from (_total_tokens, _hash_function) then
         if exists (select from sync_node n where n.state <> 'fenced') then
@@ -2285,9 +2300,10 @@ begin
     from sync_recognise_server(_system_id, _timeline) r;
 
     insert into sync_node as n (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, session_lease_ms,
-                                backend_pid, backend_start, postmaster_start, host, pid, environment, takes_tokens)
+                                backend_pid, backend_start, postmaster_start, host, pid, environment, takes_tokens, schema_version)
     select _name, nextval('sync_epoch'), nextval('sync_epoch'), _heartbeat_timeout_ms, _row_lease_ms, _session_lease_ms,
-           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment, _takes_tokens
+           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment, _takes_tokens,
+           _schema_version
     from pg_stat_get_activity(pg_backend_pid()) a
     on conflict (name) do update set
         created_on = clock_timestamp(), last_heartbeat = clock_timestamp(), state = 'live',
@@ -2296,7 +2312,8 @@ begin
         session_lease_ms = excluded.session_lease_ms, backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, postmaster_start = excluded.postmaster_start,
         rebind_attempt = 0, applied_version = 0, delete_requested = false, host = excluded.host, pid = excluded.pid,
-        environment = excluded.environment, takes_tokens = excluded.takes_tokens
+        environment = excluded.environment, takes_tokens = excluded.takes_tokens,
+        schema_version = excluded.schema_version
     where n.state = 'fenced'
     returning n.incarnation, n.bind into sync_register.incarnation, sync_register.bind;
 
@@ -2475,7 +2492,10 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
-update sync_meta set schema_version = 3;
+-- Programs of version 4 and older registered without telling their version.
+drop function if exists sync_register(text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean);
+
+update sync_meta set schema_version = 5, oldest_program = 5;
 
 commit;
 

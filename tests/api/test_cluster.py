@@ -177,7 +177,7 @@ def test_pruning_by_hand_removes_what_is_old(cluster: Cluster, server_dsn: str, 
 def test_tables_of_another_version_are_refused_before_anything_is_done(
     cluster: Cluster, server_dsn: str, prefix: str, version: int, word: str
 ) -> None:
-    query(server_dsn, f"update {prefix}meta set schema_version = %s", version)
+    query(server_dsn, f"update {prefix}meta set schema_version = %s, oldest_program = %s", version, version)
     for ask in (
         cluster.status,
         cluster.ranges,

@@ -75,7 +75,7 @@ def test_what_is_wrong_is_told_to_people_with_its_remedy_below(run: Command, sql
         ),
         ("update t_meta set quarantined = true", "quarantine", "fail-over", "wait"),
         ("update t_meta set schema_version = 1", "schema", "older", "jobsync migrate"),
-        ("update t_meta set schema_version = 99", "schema", "newer", "update jobsync"),
+        ("update t_meta set schema_version = 99, oldest_program = 99", "schema", "newer", "update jobsync"),
         ("insert into t_lock (task_id, token_id, node_patterns) values ('t', 1, '[\"x\"]')", "locks", "'t'", "widen"),
     ],
 )
@@ -163,7 +163,7 @@ def test_verbs_that_steer_the_queue_and_migrate_print_json_as_well(run: Command,
     with JobQueue(settings(server_dsn, prefix)) as jobs:
         number = str(jobs.enqueue("resize", None))
     said = [
-        ("migrate", {"changed": False}, 0),
+        ("migrate", {"changed": False, "awaits_post": False}, 0),
         ("jobs pause", {"done": True}, 0),
         ("jobs resume", {"done": True}, 0),
         ("jobs resume", {"done": False}, 1),

@@ -105,9 +105,11 @@ def test_a_race_makes_one_row_of_settings(connect: Connect, prefix: str) -> None
 def test_a_schema_newer_than_the_program_is_refused(connect: Connect, prefix: str) -> None:
     conn = connect()
     ensure_schema(conn, prefix)
-    conn.execute(f"update {prefix}meta set schema_version = schema_version + 1".encode())
+    conn.execute(f"update {prefix}meta set (schema_version, oldest_program) = (99, 99)".encode())
+    before = description(conn, prefix)
     with pytest.raises(SchemaError, match="update jobsync"):
         ensure_schema(conn, prefix)
+    assert description(conn, prefix) == before
 
 
 def test_two_prefixes_make_two_schemas(connect: Connect, prefix: str) -> None:
@@ -148,7 +150,7 @@ def test_every_sql_file_is_valid_as_it_stands(connect: Connect, prefix: str) -> 
     conn = connect()
     conn.execute(f"create schema {prefix}plain; set search_path = {prefix}plain".encode())
     root = files("jobsync.postgres")
-    for folder in ("migrations", "functions"):
+    for folder in ("migrations", "functions", "removals"):
         for file in sorted(root.joinpath(folder).iterdir(), key=lambda file: file.name):
             conn.execute(file.read_text(encoding="utf-8").encode())
     for file in root.joinpath("statements").iterdir():

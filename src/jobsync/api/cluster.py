@@ -21,6 +21,7 @@ from jobsync.core.settings import Settings
 from jobsync.postgres.embedded import default_data_dir
 from jobsync.postgres.inquiry import Inquiry, inquire
 from jobsync.postgres.overview import NodeRow, list_nodes, read_cluster, recent_rebalances
+from jobsync.postgres.schema import awaits_removal
 from jobsync.postgres.schema import schema_sql as _schema_sql
 from jobsync.postgres.statement import Statement, statement
 from jobsync.runtime.place import EMBEDDED, Doorway
@@ -202,9 +203,22 @@ class Cluster(FleetLooks, FleetSteering):
     def migrate(self) -> bool:
         """Create the tables or bring them up to this program's version; True if anything was done.
 
-        Raises SchemaError where the role may not, where the server is too old, or where the tables are newer.
+        It only adds: programs of older versions go on, until `finish_migration`. Raises SchemaError where the role may
+        not, where the server is too old, where the tables are too new, or where they are in use for too long.
         """
         return self._inquiry.migrate(self._prefix)
+
+    def finish_migration(self) -> bool:
+        """Take away what only programs older than this one need; True if there was anything.
+
+        Raises SchemaError, with nothing changed, while nodes of such programs may be alive: the message names them.
+        Programs that run no node, but only enqueue jobs or look, cannot be seen.
+        """
+        return self._inquiry.finish_migration(self._prefix)
+
+    def awaits_removal(self) -> bool:
+        """Tell whether the tables still have what only programs older than this one need."""
+        return awaits_removal(self._inquiry.schema(self._prefix))
 
     def execute(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
         """Run one statement of the caller's own, with `$1` placeholders, and give its rows.

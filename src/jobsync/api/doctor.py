@@ -16,6 +16,7 @@ from jobsync.api.cluster import Cluster, ClusterStatus, open_cluster
 from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings, session_lease_for
 from jobsync.postgres.inquiry import Inquiry
+from jobsync.postgres.schema import latest_version
 from jobsync.postgres.statement import Statement, statement
 from jobsync.runtime.clock import boot_sec, now
 
@@ -90,7 +91,7 @@ class _Doctor:
         except SchemaError as error:
             yield problem("schema", str(error), f"jobsync migrate --appname {self._prefix}, or update jobsync here")
             return
-        yield ok("schema", f"tables {self._prefix}* of version {status.schema_version}, as this program's")
+        yield from self._schema(status)
         looks: tuple[Callable[[], Iterator[Finding]], ...] = (self._rights, self._bloat, self._held_back)
         for look in looks:
             yield from look()
@@ -99,6 +100,15 @@ class _Doctor:
         yield from self._tokens(status)
         yield from self._locks()
         yield from self._queue()
+
+    def _schema(self, status: ClusterStatus) -> Iterator[Finding]:
+        own = latest_version()
+        fits = "as this program's" if status.schema_version == own else f"newer than this program's {own}, and fit it"
+        yield ok("schema", f"tables {self._prefix}* of version {status.schema_version}, {fits}")
+        if self._cluster.awaits_removal():
+            text = "the tables still have what only older programs need"
+            remedy = f"when the last of them is gone: jobsync migrate --phase post --appname {self._prefix}"
+            yield note("schema", text, remedy)
 
     # --- the server ------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
 from jobsync.postgres.inquiry import Inquiry
-from jobsync.postgres.schema import refuse_other_version
+from jobsync.postgres.schema import refuse_misfit
 
 
 class FleetAccess:
@@ -16,10 +16,10 @@ class FleetAccess:
         self.where = where
 
     def _require_schema(self) -> None:
-        version = self._inquiry.schema_version(self._prefix)
-        if version == 0:
+        found = self._inquiry.schema(self._prefix)
+        if found.version == 0:
             raise SchemaError(
                 f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
                 f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
             )
-        refuse_other_version(version, self._prefix)
+        refuse_misfit(found, self._prefix)

@@ -19,6 +19,7 @@ from jobsync.core.settings import Settings
 from jobsync.postgres.embedded import default_data_dir
 from jobsync.postgres.fleet_view import FleetRow, QueueRow, read_fleet, read_queue
 from jobsync.postgres.inquiry import Inquiry, inquire
+from jobsync.postgres.schema import refuse_misfit
 from jobsync.runtime.place import EMBEDDED, Doorway
 
 
@@ -239,12 +240,14 @@ class FleetReader:
         return _fleet(row, read_queue(self._inquiry.run, self._prefix), self.where, self._prefix)
 
     def require_schema(self) -> None:
-        """Raise SchemaError where the tables are missing."""
-        if self._inquiry.schema_version(self._prefix) == 0:
+        """Raise SchemaError where the tables are missing, or this program does not fit them."""
+        found = self._inquiry.schema(self._prefix)
+        if found.version == 0:
             raise SchemaError(
                 f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
                 f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
             )
+        refuse_misfit(found, self._prefix)
 
 
 @contextmanager

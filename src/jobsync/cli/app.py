@@ -12,7 +12,7 @@ from jobsync.cli import looking, simulate, steering, upkeep
 from jobsync.cli.dashboard import dashboard
 from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
-from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.options import Appname, AsJson, Dsn, Phase
 from jobsync.cli.processes import config_of
 from jobsync.cli.shared import asked, say_json
 from jobsync.cli.shared import console as _console
@@ -208,22 +208,20 @@ def migrate(
     *,
     dsn: Dsn = None,
     appname: Appname = None,
-    print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL script and change nothing.")] = False,
+    phase: Annotated[
+        Phase, typer.Option(help="pre: add what is new. post: take away what only older programs need.")
+    ] = Phase.PRE,
+    print_sql: Annotated[
+        bool, typer.Option("--print", help="Print the whole schema as SQL, for an empty database, and change nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create the fleet's tables, or bring them up to this version; safe while workers run.
+    """Create the fleet's tables, or bring them up to this version, in two phases, for a rolling update between them.
 
-    Exit status 0, whether there was anything to do or not.
+    The first phase is safe while workers of older versions run. The second is refused, and names them, while such
+    nodes are there. Exit status 0, whether there was anything to do or not; 2 where it was refused: then nothing is
+    changed.
     """
-    config = config_of({"dsn": dsn, "appname": appname})
-    cluster = import_module("jobsync.api.cluster")
-    if print_sql:
-        sql = cluster.schema_sql(config.appname)
-        say_json({"sql": sql}) if as_json else typer.echo(sql)
-        return
-    changed = cluster.migrate(config)
-    if as_json:
-        say_json({"changed": changed})
-    else:
-        done = "are ready" if changed else "were up to date: nothing to do"
-        typer.echo(f"the tables {config.prefix}* {done}")
+    import_module("jobsync.cli.migrating").migrate(
+        config_of({"dsn": dsn, "appname": appname}), phase, print_sql=print_sql, as_json=as_json
+    )

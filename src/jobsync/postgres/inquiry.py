@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from jobsync.core.errors import JobsyncError, SchemaError, redact
 from jobsync.postgres.reception import Place, visiting
-from jobsync.postgres.schema import ensure_schema, installed_version
+from jobsync.postgres.schema import Installed, ensure_schema, finish_schema, installed
 from jobsync.postgres.session import leads_straight_to
 from jobsync.postgres.statement import Row, Statement, run
 
@@ -51,15 +51,20 @@ class Inquiry:
             run(self._conn, Statement("set transaction isolation level repeatable read, read only"))
             yield
 
-    def schema_version(self, prefix: str) -> int:
-        """Give the version of the schema in the database, 0 if there is none."""
+    def schema(self, prefix: str) -> Installed:
+        """Tell how far the schema in the database is; its version is 0 if there is none."""
         with self._translated():
-            return installed_version(self._conn, prefix)
+            return installed(self._conn, prefix)
 
     def migrate(self, prefix: str) -> bool:
         """Bring the schema up to this program's version; True if anything was done."""
         with self._translated():
             return ensure_schema(self._conn, prefix)
+
+    def finish_migration(self, prefix: str) -> bool:
+        """Take away what only older programs need; True if there was anything."""
+        with self._translated():
+            return finish_schema(self._conn, prefix)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

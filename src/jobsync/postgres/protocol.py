@@ -10,6 +10,7 @@ from jobsync.core import messages as m
 from jobsync.core.holding import Grant
 from jobsync.core.steering import Steering
 from jobsync.core.tokens import TokenSet
+from jobsync.postgres.schema import latest_version
 from jobsync.postgres.statement import Row, Statement, call, statement
 
 IDENTITY = ("text", "bigint", "bigint")
@@ -82,6 +83,7 @@ class Protocol:
             "integer",
             "text",
             "boolean",
+            "integer",
         )
         return call(
             "register",
@@ -98,6 +100,7 @@ class Protocol:
             self._pid,
             self._environment,
             q.takes_tokens,
+            latest_version(),
             types=types,
         )
 

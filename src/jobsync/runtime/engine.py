@@ -335,8 +335,9 @@ class Engine:
             raise SessionBroken(str(done.error).strip())
         else:
             if isinstance(asked.question, m.Register) and (done.error.sqlstate or "").startswith("42"):
-                # No right, no table or no function: asking again will not help.
-                self._step(m.ConnectFailed(now(), unusable_schema(self._protocol.prefix, str(done.error).strip())))
+                # Too old a program, no right, no table or no function: asking again will not help.
+                misfit = unusable_schema(self._protocol.prefix, done.error.sqlstate, str(done.error).strip())
+                self._step(m.ConnectFailed(now(), misfit))
                 return
             if not is_lock_conflict(done.error):
                 log.error("node %r: %s failed: %s", self._member.name, type(asked.question).__name__, done.error)

@@ -5,7 +5,7 @@
 create or replace function sync_register(
     _name text, _total_tokens integer, _hash_function text, _heartbeat_timeout_ms integer, _row_lease_ms integer,
     _session_lease_ms integer, _system_id text, _timeline text, _host text, _pid integer, _environment text,
-    _takes_tokens boolean,
+    _takes_tokens boolean, _schema_version integer,
     out outcome text, out incarnation bigint, out bind bigint, out total_tokens integer, out hash_function text,
     out generation bigint, out quarantined boolean)
 language plpgsql as $$
@@ -20,6 +20,11 @@ begin
         select * into agreed from sync_meta m for update;
     else
         select * into agreed from sync_meta m for key share;
+    end if;
+    -- Read behind the lock, which a removal of what old programs need takes, too: who came before it was seen by it.
+    if _schema_version < agreed.oldest_program then
+        raise exception 'this program is of version %, and the oldest that they let live is %', _schema_version, agreed.oldest_program
+            using errcode = '42000';
     end if;
     if (agreed.total_tokens, agreed.hash_function) is distinct from (_total_tokens, _hash_function) then
         if exists (select from sync_node n where n.state <> 'fenced') then
@@ -40,9 +45,10 @@ begin
     from sync_recognise_server(_system_id, _timeline) r;
 
     insert into sync_node as n (name, incarnation, bind, heartbeat_timeout_ms, row_lease_ms, session_lease_ms,
-                                backend_pid, backend_start, postmaster_start, host, pid, environment, takes_tokens)
+                                backend_pid, backend_start, postmaster_start, host, pid, environment, takes_tokens, schema_version)
     select _name, nextval('sync_epoch'), nextval('sync_epoch'), _heartbeat_timeout_ms, _row_lease_ms, _session_lease_ms,
-           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment, _takes_tokens
+           pg_backend_pid(), a.backend_start, pg_postmaster_start_time(), _host, _pid, _environment, _takes_tokens,
+           _schema_version
     from pg_stat_get_activity(pg_backend_pid()) a
     on conflict (name) do update set
         created_on = clock_timestamp(), last_heartbeat = clock_timestamp(), state = 'live',
@@ -51,7 +57,8 @@ begin
         session_lease_ms = excluded.session_lease_ms, backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, postmaster_start = excluded.postmaster_start,
         rebind_attempt = 0, applied_version = 0, delete_requested = false, host = excluded.host, pid = excluded.pid,
-        environment = excluded.environment, takes_tokens = excluded.takes_tokens
+        environment = excluded.environment, takes_tokens = excluded.takes_tokens,
+        schema_version = excluded.schema_version
     where n.state = 'fenced'
     returning n.incarnation, n.bind into sync_register.incarnation, sync_register.bind;
 
