@@ -106,7 +106,7 @@ JSON: dict[str, tuple[str, tuple[type, ...]]] = {
     "jobs cancel": ("an object: `done`, true or false; with `--all`, how many", ()),
     "jobs pause": ("an object: `done`", ()),
     "jobs resume": ("an object: `done`", ()),
-    "migrate": ("an object: `changed`, `awaits_post` (there is something for the other phase); with `--print`: `sql`", ()),
+    "migrate": ("an object: `changed`, `awaits_post` (there is a second phase to do); with `--print`: `sql`", ()),
     "demo": ("the verdict", ()),
     "demo-queue": ("the verdict", ()),
 }

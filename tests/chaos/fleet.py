@@ -305,18 +305,23 @@ def overlaps(answers: Iterable[tuple[str, list[Sample]]], tasks: int) -> list[tu
 
 
 def gaps(
-    answers: Iterable[list[Sample]], task: int, since_sec: float, until_sec: float
+    answers: Iterable[list[Sample]],
+    task: int,
+    since_sec: float,
+    until_sec: float,
+    *,
+    longer_than_sec: float = SILENCE_SEC,
 ) -> Iterator[tuple[float, float]]:
     """List the times, between two instants, in which nobody said yes for a task.
 
-    Pauses between samples that a busy machine makes are no gaps.
+    Pauses between samples that a busy machine makes are no gaps, unless shorter ones are asked for.
     """
     covered_sec = since_sec
     for start_sec, stop_sec in sorted(span for samples in answers for span in intervals(samples, task)):
         if covered_sec >= until_sec:
             return
-        if start_sec - covered_sec > SILENCE_SEC:
+        if start_sec - covered_sec > longer_than_sec:
             yield covered_sec, min(start_sec, until_sec)
         covered_sec = max(covered_sec, stop_sec)
-    if until_sec - covered_sec > SILENCE_SEC:
+    if until_sec - covered_sec > longer_than_sec:
         yield covered_sec, until_sec
