@@ -1,5 +1,6 @@
 """What a node believes: within the grants, growing after the fact and shrinking before it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,32 @@ def test_the_shorter_of_both_leases_ends_the_answers() -> None:
     belief.row, belief.session = Lease(Instant(0, 0), 14.5), Lease(Instant(10, 10), 0.6)
     assert belief.holding(1, with_session=True).boot_until_sec == 10.6
     assert belief.holding(1, with_session=False).boot_until_sec == 14.5
+    belief.row, belief.session = Lease(Instant(0, 1000), 14.5), Lease(Instant(10, 1010), 0.6)
+    assert belief.holding(1, with_session=True).wall_until_sec == 1010.6
+    assert belief.holding(1, with_session=False).wall_until_sec == 1014.5
+
+
+def test_certain_is_what_each_lease_in_force_says() -> None:
+    belief = believing(Grant(1, ALL))
+    belief.row = Lease(Instant(0, 0), 10)
+    assert belief.certain_at(Instant(9.9, 9.9), with_session=False)
+    assert not belief.certain_at(Instant(10, 10), with_session=False)
+    assert not belief.certain_at(Instant(1, 1), with_session=True)
+    belief.session = Lease(Instant(0, 0), 2)
+    assert belief.certain_at(Instant(1.9, 1.9), with_session=True)
+    assert not belief.certain_at(Instant(2, 2), with_session=True)
+
+
+@pytest.mark.parametrize(
+    ("boot_sec", "wall_sec", "certain"),
+    [(9.9, 1009.9, True), (10.0, 1000.0, False), (11.0, 1000.0, False), (0.0, 1010.0, False), (0.0, 1011.0, False)],
+)
+def test_a_reader_is_told_yes_only_before_the_end_by_either_clock(
+    boot_sec: float, wall_sec: float, certain: bool
+) -> None:
+    belief = believing(Grant(1, ALL))
+    belief.row = Lease(Instant(0, 1000), 10)
+    assert belief.holding(1, with_session=False).certain_at(Instant(boot_sec, wall_sec)) is certain
 
 
 def test_what_is_given_is_believed_no_more_and_is_told_only_when_drained() -> None:
@@ -87,6 +114,28 @@ def test_hand_overs_are_overdue_until_they_are_drained() -> None:
     assert belief.overdue(2) == [early]
     belief.drained(early.serial)
     assert belief.overdue(4) == [late]
+    assert belief.overdue(3) == [late]
+    assert belief.overdue(2.9) == []
+
+
+def test_a_hand_over_of_which_the_row_holds_nothing_any_more_is_over() -> None:
+    """Else a node that leaves would wait for it for ever."""
+    row = (Grant(1, HIGH),)
+    for stranger in (False, True):
+        belief = believing(Grant(1, ALL))
+        belief.give(LOW, 0)
+        _ = belief.reconcile_with_stranger(row, 1.0) if stranger else belief.reconcile(row)
+        assert belief.giving == []
+
+
+def test_no_grant_without_a_token_is_kept() -> None:
+    belief = believing(Grant(1, LOW), Grant(2, HIGH))
+    belief.give(LOW, 0)
+    assert belief.grants == (Grant(2, HIGH),)
+    belief.reconcile((Grant(1, LOW), Grant(2, HIGH)))
+    assert belief.grants == (Grant(2, HIGH),)
+    belief.reconcile_with_stranger((Grant(1, LOW), Grant(2, HIGH), Grant(3, TokenSet.of([20]))), 1.0)
+    assert belief.grants == (Grant(2, HIGH),)
 
 
 @given(before=tokens, given_up=tokens, row=tokens)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobsync.core import errors
-from jobsync.core.errors import JobsyncError, passwords_in, redact, shown_conninfo
+from jobsync.core.errors import JobsyncError, passwords_in, redact, shown_conninfo, shown_value
 
 BUILT_IN = {
     "InvalidSettings": ValueError,
@@ -140,6 +140,12 @@ def test_of_two_secrets_the_longer_goes_as_a_whole() -> None:
 
 def test_a_secret_of_few_letters_goes_only_where_it_stands_alone() -> None:
     assert redact("a cat: 'a'", ["a"]) == "*** cat: '***'"
+    assert redact("zealous", ["zea"]) == "zealous"
+    assert redact("zealous", ["zeal"]) == "***ous"
+
+
+def test_a_secret_of_asterisks_is_a_mask_and_no_secret() -> None:
+    assert redact("a ** b, and ***", ["**", "*", "***"]) == "a ** b, and ***"
 
 
 def test_secrets_that_are_not_there_change_nothing() -> None:
@@ -194,6 +200,26 @@ def test_the_pieces_of_a_password_that_a_driver_would_quote_are_found_too() -> N
     )
 
 
+def test_of_a_password_that_makes_a_url_malformed_each_piece_is_found() -> None:
+    url = "postgresql://me:Zeb/ra@Qux@db/jobs"
+    assert {"Zeb/ra@Qux", "Zeb", "ra", "Qux"} <= passwords_in(url)
+    assert redact('could not translate host name "Qux"', passwords_in(url)) == 'could not translate host name "***"'
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "found"),
+    [
+        ("host=db dbname=jobs", set()),
+        ("host=db password=ZQZ", {"ZQZ"}),
+        ("password='my Zebra' host=db", {"'my Zebra'", "my Zebra"}),
+        ("password='Zebra never closed", {"'Zebra never closed", "'Zebra", "never", "closed"}),
+    ],
+)
+def test_nothing_but_the_password_is_taken_for_one(conninfo: str, found: set[str]) -> None:
+    """Else harmless words would be cut out of every message."""
+    assert passwords_in(conninfo) == found
+
+
 # --- shown_conninfo ------------------------------------------------------------------------------
 
 
@@ -226,6 +252,7 @@ def test_a_connection_string_shows_where_it_leads_and_no_secret(conninfo: str, s
         "postgresql://me:12?a=Z@db",
         "postgresql://me:Z@Q@db/jobs",
         "postgresql://db/jobs?ZQX",
+        "postgresql://db/jobs?host",
         "postgresql://db/jobs?password=Z&Q=X",
         "dbname=postgresql://me:ZQX@db/jobs",
     ],
@@ -249,3 +276,23 @@ def test_a_malformed_connection_string_is_not_shown_at_all(conninfo: str) -> Non
 )
 def test_no_password_is_shown_however_wrongly_it_was_put_in(password: str, form: str) -> None:
     assert not leaks(shown_conninfo(form.format(password)))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("db", "db"),
+        ("::1", "::1"),
+        ("me@realm", "me@realm"),
+        ("me:ZQX@db", "***"),
+        ("postgresql://db/jobs", "***"),
+        ("password=ZQX", "***"),
+    ],
+)
+def test_a_name_is_shown_unless_a_login_was_put_into_it(value: str, shown: str) -> None:
+    assert shown_value(value) == shown
+
+
+@pytest.mark.parametrize("after_sec", [0, 0.5])
+def test_a_job_may_be_tried_again_at_once(after_sec: float) -> None:
+    assert errors.Retry(after_sec).after_sec == after_sec

@@ -99,3 +99,26 @@ def test_the_beats_of_a_leaving_node_are_no_sign_that_its_name_is_in_use() -> No
     observer.look(0, [seen(1, leaving=True)])
     observer.look(1, [seen(2, leaving=True)])
     assert not observer.seen_alive()
+
+
+def test_where_both_rules_allow_a_fence_the_absence_is_its_reason() -> None:
+    observer = Observer()
+    observer.look(0, [Sighting(B, 1, 600, 600, True, False)])
+    assert observer.suspects(observer_wait_sec(0.6)) == [Suspect(B, 1, "B")]
+
+
+def test_the_next_fence_is_that_of_the_node_that_is_absent_for_longest() -> None:
+    observer = Observer()
+    c = Identity("c", 1, 2)
+    observer.look(0, [seen(absent=True), seen(who=c)])
+    observer.look(0.2, [seen(absent=True), seen(absent=True, who=c)])
+    assert observer.next_due_sec() == pytest.approx(observer_wait_sec(0.6))
+
+
+def test_an_absence_that_began_before_the_own_session_broke_does_not_count() -> None:
+    observer = Observer()
+    observer.look(0, [Sighting(B, 1, 60_000, 10_000, True, False)])
+    observer.own_session_broke(8)
+    observer.look(9, [Sighting(B, 1, 60_000, 10_000, True, False)])
+    assert observer.suspects(9 + observer_wait_sec(10) - 0.001) == []
+    assert observer.suspects(9 + observer_wait_sec(10)) == [Suspect(B, 1, "B")]

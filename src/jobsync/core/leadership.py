@@ -108,7 +108,6 @@ class Leadership:
 
     def failed(self, now_sec: float) -> list[Fact]:
         """A lock was held, or the plan was stale: ask again later, and warn when that lasts too long."""
-        self._inputs = None
         self._retry.failed(now_sec)
         if self._refused_since_sec is None:
             self._refused_since_sec = now_sec

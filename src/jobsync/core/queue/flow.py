@@ -58,8 +58,6 @@ class Flow:
 
     def surplus(self, fetched: int, stalled_sec: float) -> int:
         """Say how many to give back, if for so long none of those fetched has begun."""
-        if not fetched:
-            return 0
         if stalled_sec >= PATIENCE_SEC:
             return fetched
         soon = self._runs_in(2 * PATIENCE_SEC)
