@@ -412,6 +412,7 @@ alter table sync_meta add column oldest_program integer not null default 0;  -- 
 alter table sync_node add column schema_version integer;
 
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
+--   _system_id, _timeline   given behind a pooler: the server that the lease is to be renewed on, and on no other
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
 --   live       live nodes that take tokens: what minimum_nodes counts
@@ -420,7 +421,7 @@ alter table sync_node add column schema_version integer;
 --   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
-                                     _check boolean)
+                                     _check boolean, _system_id text default null, _timeline text default null)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
                members integer, roster text, plan_due boolean, quarantined boolean, longest_lease_ms integer)
 language plpgsql as $$
@@ -430,6 +431,9 @@ declare
     drained text[];
     frozen boolean;
 begin
+    if _system_id is not null then
+        perform sync_require_server(_system_id, _timeline);
+    end if;
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
     update sync_node n set beats = n.beats + 1, last_heartbeat = clock_timestamp(), delete_requested = false,
@@ -679,13 +683,18 @@ language sql immutable as $$ select 'sync_free_' || to_hex(hashtextextended(_nam
 --   nothing      all of it is held, or nothing is wanted
 --   quarantined  nothing is granted until the quarantine after a fail-over is lifted
 --   fenced       the incarnation or its bind is not current
+--   _system_id, _timeline   given behind a pooler: the server whose quarantine, if any, this node has waited for
 create or replace function sync_grow(_name text, _incarnation bigint, _bind bigint,
+                                     _system_id text default null, _timeline text default null,
                                      out outcome text, out epoch bigint, out tokens text)
 language plpgsql as $$
 declare
     want int4multirange;
     held int4multirange;
 begin
+    if _system_id is not null then
+        perform sync_require_server(_system_id, _timeline);
+    end if;
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
     perform pg_advisory_xact_lock(hashtext('sync_grant'));
@@ -2232,6 +2241,7 @@ language plpgsql as $$
 declare
     known sync_meta;
 begin
+    perform sync_require_server(_system_id, _timeline);
     select * into known from sync_meta m;
     if known.system_id is distinct from _system_id or known.timeline is distinct from _timeline then
         update sync_meta m set
@@ -2323,6 +2333,18 @@ begin
     end if;
     outcome := 'registered';
     perform sync_notify_leader();
+end $$;
+
+-- Refuse what was meant for another server. A pooler may keep its clients over a fail-over: what they say next is carried out on a
+-- server that they know nothing of, and that may lack what they were granted. The error says that the session is over
+-- (class 57P), as it would be without the pooler: whoever asked connects anew, and then hears whom he talks to.
+create or replace function sync_require_server(_system_id text, _timeline text) returns void
+language plpgsql as $$
+begin
+    if (select (s.system_id, s.timeline) is distinct from (_system_id, _timeline) from sync_this_server() s) then
+        raise exception 'the server behind this session is another than when the session began'
+            using errcode = '57PJS', hint = 'A fail-over happened behind a pooler. The node connects anew by itself.';
+    end if;
 end $$;
 
 -- End what is in force for one node, or for the fleet (_node null), or everything (_all). A row for each: verb and node.
@@ -2472,6 +2494,12 @@ begin
     for share;
     return found;
 end $$;
+
+-- The identity of the server that carries this out: that of its data, and the timeline that it writes.
+create or replace function sync_this_server(out system_id text, out timeline text)
+language sql as $$
+    select c.system_identifier::text, substring(pg_walfile_name(pg_current_wal_lsn()) from 1 for 8) from pg_control_system() c
+$$;
 
 -- The token of a task: what the library computes, for locks kept across a change of total_tokens and for people.
 create or replace function sync_token_of(_task_id text, _hash_function text, _total_tokens integer) returns integer

@@ -6,8 +6,10 @@ it is noticed by itself; ownership, tasks, transactions and the queue work; a de
 """
 
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from jobsync import CoordinationConfig, Job, JobQueue, ProcessingWorker, Running
 from jobsync.postgres.binaries import account_for
 from tests.api.jobs import eventually, query, task_for_each_token
 from tests.chaos.fleet import Fleet
+from tests.replicas import Standby, lose_machine, nothing_is_sent_on, wait_for_standby
 from tests.servers import PrivateServer, as_account, free_port, new_dir
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -29,6 +32,7 @@ pytestmark = [
 
 QUICK = {"heartbeat_interval_sec": 0.4, "heartbeat_timeout_sec": 2.0}
 BUSY_SEC = 3.0
+ANOTHER = "the server behind this session is another"
 
 
 class Pooler:
@@ -38,19 +42,29 @@ class Pooler:
         self._place = conninfo_to_dict(server.dsn)
         self.port = free_port()
         self._log = directory / "pgbouncer.log"
-        config = directory / "pgbouncer.ini"
-        config.write_text(
-            f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
-            f"pool_mode = {mode}\ndefault_pool_size = 6\nmax_client_conn = 200\nserver_reset_query_always = 0\n"
-        )
+        self._config = directory / "pgbouncer.ini"
+        self._mode = mode
+        self._write(server)
         # It refuses to run as root, as the server does.
         account = account_for(directory / "pgdata")
-        config.chmod(0o644)
+        self._config.chmod(0o644)
         self._log.touch()
         assert PGBOUNCER is not None
-        self._process = as_account(account, [PGBOUNCER, str(config)], log=self._log)
+        self._process = as_account(account, [PGBOUNCER, str(self._config)], log=self._log)
         eventually(self._answers, "pgbouncer answers")
+
+    def _write(self, server: PrivateServer) -> None:
+        self._config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = {self._mode}\ndefault_pool_size = 6\nmax_client_conn = 200\n"
+            "server_reset_query_always = 0\nserver_login_retry = 0.2\n"
+        )
+
+    def lead_to(self, server: PrivateServer) -> None:
+        """Lead to another server from now on. Clients keep their connections and hear nothing of it."""
+        self._write(server)
+        self._process.send_signal(signal.SIGHUP)
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()
@@ -182,3 +196,29 @@ def test_a_pooler_in_session_mode_cannot_be_told_from_one_in_transaction_mode(
         assert row == [(None,)]
     finally:
         pooler.close()
+
+
+@pytest.mark.slow
+def test_a_fail_over_that_the_pooler_hides_is_noticed_by_the_nodes(run_dir: Path, tmp_path: Path) -> None:
+    """The clients keep their connections; what was granted last is lost on the new server. Nobody may believe on."""
+    with (
+        PrivateServer(new_dir(run_dir, "private")) as primary,
+        Standby(new_dir(run_dir, "private"), primary) as standby,
+        closing(Pooler(primary.directory, primary, mode="transaction")) as pooler,
+    ):
+        wait_for_standby(primary, synchronous=False)
+        with Fleet(pooler.dsn, "sync_", tmp_path, **QUICK) as fleet:
+            first, second = fleet.start("w0", "w1")
+            with nothing_is_sent_on(primary):
+                third = fleet.enter("w2")
+                fleet.wait_until_owned([first, second, third])
+                eventually(lambda: third.ask("status")["held"], "the newcomer has tokens, in commits that will be lost")
+                lose_machine(primary)
+            standby.promote()
+            pooler.lead_to(standby)
+            lifted = "select generation <> 1 and not quarantined from sync_meta"
+            eventually(lambda: query(standby.dsn, lifted) == [(True,)], "a quarantine came and went", limit_sec=60.0)
+            fleet.wait_until_owned([first, second, third], limit_sec=60.0)
+            fleet.assert_exclusive()
+            told = [worker for worker in fleet.workers if ANOTHER in worker.log.read_text()]
+            assert told, "every client was dropped: the test shows nothing"

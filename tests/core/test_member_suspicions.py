@@ -324,3 +324,30 @@ def test_a_newcomer_that_no_beat_has_told_of_the_leases_of_others_lifts_no_quara
         driver.refuse()
     driver.until(m.LiftQuarantine)
     assert driver.boot_sec - began_sec >= 30
+
+
+# --- a pooler that keeps its clients over a fail-over ---------------------------------------------
+
+
+def test_behind_a_pooler_what_renews_and_what_grants_names_the_server() -> None:
+    """The pooler may have exchanged the server meanwhile, and the session would not tell."""
+    driver = Driver()
+    driver.hold(HALF, direct=False)
+    assert driver.until(m.Beat).server == m.Server("system", "1")
+    driver.want(ALL)
+    assert driver.until(m.Grow).server == m.Server("system", "1")
+
+
+def test_a_session_of_ones_own_ends_with_its_server_and_names_none() -> None:
+    driver = Driver()
+    driver.hold(HALF)
+    assert driver.until(m.Beat).server is None
+
+
+def test_after_a_fail_over_behind_a_pooler_the_new_server_is_named() -> None:
+    driver = Driver()
+    driver.hold(HALF, direct=False)
+    driver.breaks()  # as the server answers to a beat that was meant for another
+    driver.connect(direct=False, timeline="2")
+    driver.rebind(generation=2, quarantined=True)
+    assert driver.until(m.Beat).server == m.Server("system", "2")

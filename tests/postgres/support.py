@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Barrier, Event
 from time import monotonic
 from typing import Any, TypeVar
@@ -22,12 +23,12 @@ from jobsync.core import messages as m
 from jobsync.core.holding import Grant
 from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
+from jobsync.postgres.opening import Greeting
 from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.session import Done, Session, session_conninfo
-from jobsync.postgres.statement import Row, Statement, run
+from jobsync.postgres.statement import Row, Statement, run, statement
 
 SOON_SEC = 10.0
-SYSTEM, TIMELINE = "7000000000000000001", "00000001"
 REBINDS = itertools.count(1)  # a node counts its rebinds; one count serves all nodes of all tests
 
 T = TypeVar("T")
@@ -104,8 +105,8 @@ class Fleet:
             "heartbeat_timeout_ms": 15_000,
             "row_lease_ms": 14_500,
             "session_lease_ms": 600,
-            "system_id": SYSTEM,
-            "timeline": TIMELINE,
+            "system_id": self.server.system_id,
+            "timeline": self.server.timeline,
         } | settings
         answer = self.ask(m.Register(name=name, **given), conn)
         assert isinstance(answer, m.Registration)
@@ -123,8 +124,24 @@ class Fleet:
     def rebind(self, member: Member, conn: Connection[Any] | None = None) -> Member:
         """Continue a node on another session."""
         conn = conn or self.connect()
-        answer = self.ask(m.Rebind(member.name, member.who.incarnation, next(REBINDS), 600, SYSTEM, TIMELINE), conn)
+        answer = self.ask(self.rebinding(member.who, next(REBINDS)), conn)
         return Member(conn, m.Identity(member.name, member.who.incarnation, answer.bind))
+
+    def rebinding(self, who: m.Identity, attempt: int) -> m.Rebind:
+        """Give the question with which a node continues on another session."""
+        return m.Rebind(who.name, who.incarnation, attempt, 600, self.server.system_id, self.server.timeline)
+
+    # --- another server ------------------------------------------------------------------------
+
+    @cached_property
+    def server(self) -> m.Server:
+        """The server that is there."""
+        greeting = Greeting(*run(self.conn, statement("hello", self.prefix))[0])
+        return m.Server(str(greeting.system_id), str(greeting.timeline))
+
+    def fail_over(self, column: str = "timeline") -> None:
+        """Play a fail-over: let the rows be another server's."""
+        self.sql(f"update sync_meta set {column} = 'another'")
 
     # --- tokens --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from jobsync.core import messages as m
 from jobsync.core.holding import Grant
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.statement import load_sql
-from tests.postgres.support import REBINDS, TIMELINE, Fleet, Member, at_once, tokens, wait_until
+from tests.postgres.support import Fleet, Member, at_once, tokens, wait_until
 
 # --- grow ------------------------------------------------------------------------------------------
 
@@ -59,9 +59,8 @@ def test_a_node_whose_tokens_all_belong_to_others_takes_nothing(fleet: Fleet) ->
 def test_a_quarantine_grants_nothing(fleet: Fleet) -> None:
     node = fleet.join("a")
     fleet.want(a="0-9")
-    fleet.ask(m.Rebind("a", node.who.incarnation, next(REBINDS), 600, "another", TIMELINE), node.conn)
+    fleet.fail_over("system_id")
     current = fleet.rebind(node)
-    fleet.sql("update sync_meta set quarantined = true")
     assert fleet.grow(current) == m.Growth("quarantined", None)
     assert fleet.held("a") == TokenSet()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobsync.core import messages as m
-from tests.postgres.support import SYSTEM, TIMELINE, Fleet, Member, tokens
+from tests.postgres.support import Fleet, Member, tokens
 
 Question = Callable[[m.Identity], m.Question]
 
@@ -75,5 +75,5 @@ def test_a_statement_that_comes_too_late_changes_nothing(
 def test_a_rebind_of_an_older_incarnation_changes_nothing(fleet: Fleet) -> None:
     old = after_a_restart(fleet)
     before = everything(fleet)
-    assert fleet.ask(m.Rebind("a", old.incarnation, 99, None, SYSTEM, TIMELINE)) == m.NotCurrent()
+    assert fleet.ask(fleet.rebinding(old, 99)) == m.NotCurrent()
     assert everything(fleet) == before

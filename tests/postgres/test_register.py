@@ -1,13 +1,18 @@
 """Entering the fleet under a name, and continuing there on another session."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from jobsync.core import messages as m
 from jobsync.core.hashing import HASH_FUNCTIONS
-from tests.postgres.support import SYSTEM, TIMELINE, Fleet, at_once, wait_until
+from jobsync.core.tokens import TokenSet
+from jobsync.postgres.session import is_session_over
+from tests.postgres.support import Fleet, Member, at_once, tokens, wait_until
 
 
 def test_the_first_node_of_a_fleet_is_registered(fleet: Fleet) -> None:
@@ -182,13 +187,13 @@ def test_rebinding_is_a_sign_of_life(fleet: Fleet) -> None:
 def test_a_fenced_incarnation_cannot_rebind(fleet: Fleet) -> None:
     node = fleet.join("a")
     fleet.fence(node, "A")
-    assert fleet.ask(m.Rebind("a", node.who.incarnation, 1, 600, SYSTEM, TIMELINE)) == m.NotCurrent()
+    assert fleet.ask(fleet.rebinding(node.who, 1)) == m.NotCurrent()
 
 
 def test_a_rebind_that_is_carried_out_late_does_not_take_the_row_back(fleet: Fleet) -> None:
     node = fleet.join("a")
-    current = fleet.ask(m.Rebind("a", node.who.incarnation, 2, 600, SYSTEM, TIMELINE))
-    assert fleet.ask(m.Rebind("a", node.who.incarnation, 1, 600, SYSTEM, TIMELINE)) == m.NotCurrent()
+    current = fleet.ask(fleet.rebinding(node.who, 2))
+    assert fleet.ask(fleet.rebinding(node.who, 1)) == m.NotCurrent()
     assert fleet.sql("select bind from sync_node")[0][0] == current.bind
 
 
@@ -199,10 +204,11 @@ def test_the_first_server_is_no_fail_over(fleet: Fleet) -> None:
     assert fleet.register("a").quarantined is False
 
 
-@pytest.mark.parametrize("elsewhere", [{"system_id": "8"}, {"timeline": "00000002"}])
-def test_another_server_or_timeline_begins_a_quarantine(fleet: Fleet, elsewhere: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changed", ["system_id", "timeline"])
+def test_another_server_or_timeline_begins_a_quarantine(fleet: Fleet, changed: str) -> None:
     before = fleet.register("a")
-    after = fleet.register("b", **elsewhere)
+    fleet.fail_over(changed)
+    after = fleet.register("b")
     assert after.quarantined
     assert after.generation != before.generation
 
@@ -211,25 +217,29 @@ def test_numbers_given_out_in_lost_commits_are_not_given_again(fleet: Fleet) -> 
     """Neither an epoch nor the number of a job, which its user may have kept."""
     fleet.register("a")
     before = fleet.sql("select nextval('sync_epoch'), nextval('sync_job_number')")[0]
-    fleet.register("b", timeline="00000002")
+    fleet.fail_over()
+    fleet.register("b")
     after = fleet.sql("select nextval('sync_epoch'), nextval('sync_job_number')")[0]
     assert all(new - old >= 1_000_000 for old, new in zip(before, after, strict=True))
 
 
 def test_a_rebind_on_another_timeline_begins_a_quarantine(fleet: Fleet) -> None:
     node = fleet.join("a")
-    assert fleet.ask(m.Rebind("a", node.who.incarnation, 1, 600, SYSTEM, "00000002")).quarantined
+    fleet.fail_over()
+    assert fleet.ask(fleet.rebinding(node.who, 1)).quarantined
 
 
 def test_the_quarantine_is_one_for_all_who_see_the_new_server(fleet: Fleet) -> None:
     fleet.join("a")
-    generations = {fleet.register(name, timeline="00000002").generation for name in ("b", "c", "d")}
+    fleet.fail_over()
+    generations = {fleet.register(name).generation for name in ("b", "c", "d")}
     assert len(generations) == 1
 
 
 def test_a_quarantine_is_lifted_for_its_own_generation(fleet: Fleet) -> None:
     fleet.join("a")
-    generation = fleet.register("b", timeline="00000002").generation
+    fleet.fail_over()
+    generation = fleet.register("b").generation
     assert generation is not None
     fleet.ask(m.LiftQuarantine(generation))
     assert fleet.value("select quarantined from sync_meta") is False
@@ -237,7 +247,8 @@ def test_a_quarantine_is_lifted_for_its_own_generation(fleet: Fleet) -> None:
 
 def test_a_quarantine_is_not_lifted_for_an_older_generation(fleet: Fleet) -> None:
     fleet.join("a")
-    generation = fleet.register("b", timeline="00000002").generation
+    fleet.fail_over()
+    generation = fleet.register("b").generation
     assert generation is not None
     fleet.ask(m.LiftQuarantine(generation - 1))
     assert fleet.value("select quarantined from sync_meta") is True
@@ -245,8 +256,43 @@ def test_a_quarantine_is_not_lifted_for_an_older_generation(fleet: Fleet) -> Non
 
 def test_lifting_the_quarantine_wakes_those_who_wait_for_tokens(fleet: Fleet) -> None:
     fleet.join("a")
-    generation = fleet.register("b", timeline="00000002").generation
+    fleet.fail_over()
+    generation = fleet.register("b").generation
     assert generation is not None
     fleet.sql("listen sync_plan")
     fleet.ask(m.LiftQuarantine(generation))
     assert wait_until(lambda: list(fleet.conn.notifies(timeout=0.1, stop_after=1)))
+
+
+# --- another server under a session that stands -------------------------------------------------------
+
+Ask = Callable[[Member, m.Server], m.Question]
+MEANT: dict[str, Ask] = {
+    "beat": lambda node, server: m.Beat(node.who, 0, -1, check=False, server=server),
+    "grow": lambda node, server: m.Grow(node.who, server),
+    "rebind": lambda node, server: m.Rebind(
+        node.name, node.who.incarnation, 9, None, server.system_id, server.timeline
+    ),
+}
+
+
+@pytest.mark.parametrize("meant", MEANT)
+@pytest.mark.parametrize("changed", ["system_id", "timeline"])
+def test_what_a_pooler_carries_to_another_server_is_not_done_there(fleet: Fleet, meant: str, changed: str) -> None:
+    node = fleet.join("a")
+    fleet.want(a="0-9")
+    before = fleet.sql("select bind, beats from sync_node")
+    with pytest.raises(psycopg.Error, match="another than when the session began") as refused:
+        fleet.ask(MEANT[meant](node, replace(fleet.server, **{changed: "another"})))
+    assert is_session_over(refused.value), "the node connects anew"
+    assert fleet.sql("select bind, beats from sync_node") == before
+    assert fleet.held("a") == TokenSet()
+
+
+@pytest.mark.parametrize("meant", MEANT)
+def test_what_is_meant_for_this_server_is_done(fleet: Fleet, meant: str) -> None:
+    node = fleet.join("a")
+    fleet.want(a="0-9")
+    beats = fleet.beats("a")
+    fleet.ask(MEANT[meant](node, fleet.server))
+    assert fleet.held("a") == tokens("0-9") if meant == "grow" else fleet.beats("a") == beats + 1

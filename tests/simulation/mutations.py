@@ -192,6 +192,15 @@ NO_I10 = {f"{Checkers.__module__}.Checkers.stepped": nothing}
 FAIL_OVERS = Plan(fail_over=True)
 SESSIONS = Plan(direct=True, fail_over=False)
 POOLED = Plan(direct=False, fail_over=False)
+POOLED_FAIL_OVERS = Plan(
+    nodes=3,
+    direct=False,
+    fail_over=True,
+    total_tokens=4,
+    tokenless=0.0,
+    faults=(("fail-over", 2), ("lock change", 4), ("crash", 2), ("session broken", 1)),
+    lost_changes=6,
+)
 # Some rules are missed in rare weather alone.
 FADING = Plan(direct=False, fail_over=False, nodes=3, faults=(("fading database", 6), ("pause", 1)))
 RELAPSED = Plan(
@@ -321,6 +330,13 @@ MUTATIONS = (
         3,
         patches={"jobsync.core.member.Member._note_server": lambda self, generation: False},
         plan=FAIL_OVERS,
+    ),
+    Mutation(
+        "behind a pooler a node beats and grows on whatever server is there",
+        "I1",
+        18,
+        patches={"jobsync.core.member.Member._server_to_name": lambda self: None},
+        plan=POOLED_FAIL_OVERS,
     ),
     Mutation(
         "numbers of lost commits are given again",

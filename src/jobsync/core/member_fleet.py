@@ -27,6 +27,7 @@ class AmongOthers(Ownership):
             applied_version=self._plan_version if settled else 0,
             known_plan_version=self._plan_version if self._target is not None else -1,
             check=self._leadership.is_mine and self._now.boot_sec >= self._check_at_sec,
+            server=self._server_to_name(),
         )
 
     def _on_beat(self, reply: m.BeatReply, event: m.Answered) -> None:

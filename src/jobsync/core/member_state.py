@@ -100,6 +100,12 @@ class MemberState:
     def _over(self) -> bool:
         return not TRANSITIONS[self.phase]
 
+    def _server_to_name(self) -> m.Server | None:
+        """Name the server that renews a lease or grants, where a pooler may exchange it under a session that stands."""
+        if self._hello is None or self._hello.direct:
+            return None
+        return m.Server(self._hello.system_id, self._hello.timeline)
+
     # --- telling -----------------------------------------------------------------------------------
 
     def _say(

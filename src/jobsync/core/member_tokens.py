@@ -86,7 +86,7 @@ class Ownership(Life):
         if self._quarantined_since_sec is not None:
             self._grow_at_sec = NEVER
             return None
-        return m.Grow(me)
+        return m.Grow(me, self._server_to_name())
 
     def _on_growth(self, growth: m.Growth) -> None:
         self._grow_retry.succeeded()

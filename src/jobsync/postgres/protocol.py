@@ -14,6 +14,7 @@ from jobsync.postgres.schema import latest_version
 from jobsync.postgres.statement import Row, Statement, call, statement
 
 IDENTITY = ("text", "bigint", "bigint")
+SERVER = ("text", "text")
 
 
 class Protocol:
@@ -36,17 +37,17 @@ class Protocol:
                 return call("rebind", p, *args, types=("text", "bigint", "integer", "integer", "text", "text"))
             case m.ReadGrants(name, incarnation):
                 return statement("read_grants", p, name, incarnation)
-            case m.Beat(me, applied, known, check):
-                types = (*IDENTITY, "bigint", "bigint", "boolean")
-                return call("beat", p, *_who(me), applied, known, check, types=types)
+            case m.Beat(me, applied, known, check, server):
+                types = (*IDENTITY, "bigint", "bigint", "boolean", *SERVER)
+                return call("beat", p, *_who(me), applied, known, check, *_where(server), types=types)
             case m.Watch(name):
                 return statement("watch", p, name)
             case m.WatchForEntry(only):
                 return statement("watch_for_entry", p, only)
             case m.Fence(who, beats, rule):
                 return call("fence", p, *_who(who), beats, rule, types=(*IDENTITY, "bigint", "text"))
-            case m.Grow(me):
-                return call("grow", p, *_who(me), types=IDENTITY)
+            case m.Grow(me, server):
+                return call("grow", p, *_who(me), *_where(server), types=(*IDENTITY, *SERVER))
             case m.Shrink(me, tokens):
                 return call("shrink", p, *_who(me), tokens.text(), types=(*IDENTITY, "int4multirange"))
             case m.ReadPlanInputs(locks_enabled):
@@ -175,6 +176,10 @@ class Protocol:
 
 def _who(identity: m.Identity) -> tuple[str, int, int]:
     return identity.name, identity.incarnation, identity.bind
+
+
+def _where(server: m.Server | None) -> tuple[str | None, str | None]:
+    return (None, None) if server is None else (server.system_id, server.timeline)
 
 
 def _beat_reply(row: Row) -> m.BeatReply:

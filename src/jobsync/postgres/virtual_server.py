@@ -22,7 +22,7 @@ from psycopg.adapt import Transformer
 from psycopg.conninfo import make_conninfo
 
 from jobsync.postgres.schema import ensure_schema
-from jobsync.postgres.session import is_lock_conflict
+from jobsync.postgres.session import is_lock_conflict, is_session_over
 from jobsync.postgres.statement import Row, Statement, load_sql, run
 
 PREFIX = "sync_"
@@ -31,31 +31,39 @@ SEARCH_PATH = "set search_path = sync_virtual, pg_catalog"
 QUIET = "set client_min_messages = error"
 _SURROUNDINGS = (
     b"select set_config('virtual.now', $1, false), set_config('virtual.pid', $2, false), "
-    b"set_config('virtual.boot', $3, false)"
+    b"set_config('virtual.boot', $3, false), set_config('virtual.system', $4, false), "
+    b"set_config('virtual.timeline', $5, false)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the server's outer world is while one statement runs: its clock, the asking session, its own start."""
+    """What a statement may ask of the world: the clock, the asking session, the server's start and its name."""
 
     now_sec: float
     pid: int
     boot_sec: float
+    system_id: str
+    timeline: str
+
+    def texts(self) -> list[bytes]:
+        """Give them as the server takes them."""
+        return [str(each).encode() for each in (self.now_sec, self.pid, self.boot_sec, self.system_id, self.timeline)]
 
 
 @dataclass(frozen=True, slots=True)
 class Performed:
     """The outcome of one statement: its rows, or why it failed; and whom it notified, as (channel, payload).
 
-    `busy`: it failed on somebody's lock alone, and may be asked again. `seen` has the rows of the look that went with
-    it.
+    `busy`: it failed on somebody's lock alone, and may be asked again. `over`: its session is of no more use. `seen`
+    has the rows of the look that went with it.
     """
 
     rows: list[Row]
     notified: list[tuple[str, str]]
     error: str | None = None
     busy: bool = False
+    over: bool = False
     seen: list[Row] = field(default_factory=list)
 
 
@@ -109,10 +117,7 @@ class VirtualServer:
         name = self._names.get(work.sql) or self._prepared(work.sql)
         eye = None if look is None else self._names.get(look.sql) or self._prepared(look.sql)
         around = self._names.get("around") or self._prepared_as("around", _SURROUNDINGS)
-        pg.send_query_prepared(
-            around,
-            [str(surroundings.now_sec).encode(), str(surroundings.pid).encode(), str(surroundings.boot_sec).encode()],
-        )
+        pg.send_query_prepared(around, surroundings.texts())
         pg.send_query_prepared(name, [_text(value) for value in work.args])
         if eye is not None:
             pg.send_query_prepared(eye, [])
@@ -127,7 +132,9 @@ class VirtualServer:
         if result.status == pq.ExecStatus.COMMAND_OK:
             return Performed([], notified)
         failure = psycopg.errors.error_from_result(result, encoding="utf-8")
-        return Performed([], notified, str(failure).strip(), busy=is_lock_conflict(failure))
+        return Performed(
+            [], notified, str(failure).strip(), busy=is_lock_conflict(failure), over=is_session_over(failure)
+        )
 
     def _prepared(self, sql: str) -> bytes:
         return self._prepared_as(sql, sql.encode())
@@ -218,7 +225,7 @@ class VirtualServer:
             self._users[user].rollback()
 
 
-_NOWHERE = Surroundings(0.0, 0, 0.0)
+_NOWHERE = Surroundings(0.0, 0, 0.0, "", "")
 
 
 def _text(value: object) -> bytes | None:

@@ -10,7 +10,7 @@ from jobsync.core import messages as m
 from jobsync.core.errors import DatabaseUnavailable
 from jobsync.core.leases import Instant
 from jobsync.simulation.checkers import Violated
-from jobsync.simulation.server import Session
+from jobsync.simulation.server import Session, SessionOver
 
 if TYPE_CHECKING:
     from jobsync.simulation.process import Process
@@ -102,13 +102,23 @@ class Network:
 
     def _carry_out(self, process: "Process", session: Session, question: m.Question, sent: Instant) -> None:
         world, server = self._world, self._world.server
+        if (down_sec := server.down_until_sec - world.agenda.now_sec) > 0 and server.has(session):
+            # A pooler that kept its client keeps what it said, too.
+            world.agenda.after(down_sec, lambda: self._carry_out(process, session, question, sent))
+            return
         session.pending -= 1
         if not server.has(session):
             return
         answer: m.Answer | None = None
         refused = self.refusal_chance > 0 and world.random.random() < self.refusal_chance
         if not refused or isinstance(question, m.Ping):
-            answer, notified = server.answer(question, session)
+            try:
+                answer, notified = server.answer(question, session)
+            except SessionOver:
+                server.end(session)
+                if process.session is session:
+                    self.break_client(process)
+                return
             world.saw(process.label, question, answer)
             self.spread(notified)
         server.finished(session)

@@ -47,6 +47,10 @@ class Copy:
     effects: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
+class SessionOver(Exception):  # noqa: N818 - named for what happened
+    """The server said that the asking session is of no more use."""
+
+
 class SimulatedServer:
     """One database server, and what it is asked."""
 
@@ -125,6 +129,8 @@ class SimulatedServer:
             self._unsynced.append(self.copy())
         judged = self.shows and not isinstance(question, READS)
         done = self._perform(self._protocol.statement_for(question), session.pid, SHOW if judged else None)
+        if done.over:
+            raise SessionOver
         if done.error is not None and not done.busy:
             raise Violated(f"SQL: {type(question).__name__} failed: {done.error}")
         if done.busy:
@@ -157,7 +163,10 @@ class SimulatedServer:
         return done.rows
 
     def _perform(self, work: Statement, pid: int, look: Statement | None = None) -> Performed:
-        return self._virtual.perform(work, Surroundings(self._now(), pid, self._boot_sec), look)
+        return self._virtual.perform(work, self._surroundings(pid), look)
+
+    def _surroundings(self, pid: int) -> Surroundings:
+        return Surroundings(self._now(), pid, self._boot_sec, self.system_id, str(self.timeline))
 
     def _now(self) -> float:
         return self.clock.read(self._agenda.now_sec)
@@ -220,10 +229,14 @@ class SimulatedServer:
         if kept is not None:
             self._put_back(kept, ahead=WRITTEN_AHEAD, stranger=False)
 
-    def fail_over(self, standby: Copy, *, down_sec: float) -> None:
-        """Let a standby take over, with what it had."""
+    def fail_over(self, standby: Copy, *, down_sec: float, keeps_clients: bool = False) -> None:
+        """Let a standby take over, with what it had. A pooler may keep its clients, who hear nothing of it."""
+        kept = dict(self.sessions) if keeps_clients else {}
         self.timeline += 1
         self._start_anew(down_sec)
+        for session in kept.values():
+            self.sessions[session.pid] = session
+            self._virtual.open_session(session.pid, self._now())
         ahead = self._random.choice((0, self._random.randint(0, WRITTEN_AHEAD)))
         self._put_back(standby, ahead=ahead, stranger=True)
 

@@ -238,7 +238,10 @@ class Storm:
         for _ in range(self.lost_changes):
             self._change_locks(process)
             self._world.agenda.run(self._random.uniform(0, 0.2))
-        self._world.server.fail_over(standby, down_sec=self._random.choice((0.01, 1.0)) * self._random.random())
+        network, down_sec = self._world.network, self._random.choice((0.01, 1.0)) * self._random.random()
+        keeps_clients = not network.direct and self._random.random() < 0.5  # as a pooler may
+        self._world.server.fail_over(standby, down_sec=down_sec, keeps_clients=keeps_clients)
         if self._random.random() < 0.7:
             process.cut_until_sec = self._world.agenda.now_sec + self._random.uniform(0, 5)
-        self._world.network.break_all()
+        if not keeps_clients:
+            network.break_all()

@@ -81,6 +81,7 @@ from jobsync.core.messages.questions import (
 from jobsync.core.messages.values import (
     Hello,
     Identity,
+    Server,
     Sighting,
 )
 
@@ -142,6 +143,7 @@ __all__ = [
     "Registration",
     "Report",
     "SavePlan",
+    "Server",
     "Shrink",
     "Shrunk",
     "Sighting",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobsync.core.messages.values import Identity
+from jobsync.core.messages.values import Identity, Server
 from jobsync.core.tokens import TokenSet
 
 
@@ -44,12 +44,16 @@ class ReadGrants:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Prove life and learn what changed. `check` also looks for expired locks."""
+    """Prove life and learn what changed. `check` also looks for expired locks.
+
+    `server` is given behind a pooler, which may keep its clients over a fail-over: on any other the session is over.
+    """
 
     me: Identity
     applied_version: int
     known_plan_version: int
     check: bool
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,10 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Take what the plan wants for this node and nobody holds."""
+    """Take what the plan wants for this node and nobody holds; `server` as with a beat."""
 
     me: Identity
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)

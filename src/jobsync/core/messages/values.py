@@ -24,6 +24,14 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """Whose rows are meant: both parts change at a fail-over."""
+
+    system_id: str
+    timeline: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """Another node as an observer reads it: what matters is what advances, never a timestamp."""
 

@@ -1,4 +1,5 @@
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
+--   _system_id, _timeline   given behind a pooler: the server that the lease is to be renewed on, and on no other
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
 --   planned    the plan has a target for this node, made for one that takes tokens, or takes none, as this one does
 --   live       live nodes that take tokens: what minimum_nodes counts
@@ -7,7 +8,7 @@
 --   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
-                                     _check boolean)
+                                     _check boolean, _system_id text default null, _timeline text default null)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
                members integer, roster text, plan_due boolean, quarantined boolean, longest_lease_ms integer)
 language plpgsql as $$
@@ -17,6 +18,9 @@ declare
     drained text[];
     frozen boolean;
 begin
+    if _system_id is not null then
+        perform sync_require_server(_system_id, _timeline);
+    end if;
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
     update sync_node n set beats = n.beats + 1, last_heartbeat = clock_timestamp(), delete_requested = false,

@@ -4,13 +4,18 @@
 --   nothing      all of it is held, or nothing is wanted
 --   quarantined  nothing is granted until the quarantine after a fail-over is lifted
 --   fenced       the incarnation or its bind is not current
+--   _system_id, _timeline   given behind a pooler: the server whose quarantine, if any, this node has waited for
 create or replace function sync_grow(_name text, _incarnation bigint, _bind bigint,
+                                     _system_id text default null, _timeline text default null,
                                      out outcome text, out epoch bigint, out tokens text)
 language plpgsql as $$
 declare
     want int4multirange;
     held int4multirange;
 begin
+    if _system_id is not null then
+        perform sync_require_server(_system_id, _timeline);
+    end if;
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
     perform pg_advisory_xact_lock(hashtext('sync_grant'));

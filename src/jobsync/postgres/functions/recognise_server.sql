@@ -7,6 +7,7 @@ language plpgsql as $$
 declare
     known sync_meta;
 begin
+    perform sync_require_server(_system_id, _timeline);
     select * into known from sync_meta m;
     if known.system_id is distinct from _system_id or known.timeline is distinct from _timeline then
         update sync_meta m set

@@ -4,6 +4,7 @@
 --   virtual.now   the database's clock, in seconds since 1970
 --   virtual.pid   the session that the statement is sent on
 --   virtual.boot  when the server was started, in seconds since 1970
+--   virtual.system, virtual.timeline   which server it is: a fail-over changes them
 --   virtual.seed  what random numbers are drawn from
 create schema sync_virtual;
 set search_path = sync_virtual, pg_catalog;
@@ -24,6 +25,12 @@ as $$ select to_timestamp(current_setting('virtual.boot')::double precision) $$;
 
 create function pg_stat_get_activity(_pid integer) returns table (backend_start timestamptz) language sql volatile
 as $$ select s.backend_start from sync_virtual.session s where s.pid = _pid $$;
+
+create function pg_control_system() returns table (system_identifier text) language sql volatile
+as $$ select current_setting('virtual.system') $$;
+
+create function pg_walfile_name(_lsn pg_lsn) returns text language sql volatile
+as $$ select current_setting('virtual.timeline') $$;
 
 create function gen_random_uuid() returns uuid language sql volatile
 as $$ select md5(current_setting('virtual.seed') || ' ' || nextval('sync_virtual.dice'))::uuid $$;
