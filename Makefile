@@ -45,6 +45,7 @@ test-pooler: $(READY)  ## what goes through PgBouncer (Debian's package, which t
 
 chaos: $(READY)  ## real processes in bad weather: make chaos MINUTES=30 (as root with iptables: DROP and RST too)
 	@command -v iptables > /dev/null || test -x /usr/sbin/iptables || apt-get install -y -qq iptables || true
+	@command -v faketime > /dev/null || apt-get install -y -qq faketime || true
 	@$(BIN)/python -m tests.chaos.long_run $(or $(MINUTES),30) $(SEED)
 
 audit: $(READY)  ## known vulnerabilities of the dependencies; pip-audit itself says what it has no data for

@@ -109,6 +109,7 @@ class PrivateServer:
 
     `settings` go on top of the defaults. With a `password`, both ways in ask for it (scram-sha-256). `inside` is a
     command that runs another in a network of its own (see `tests.network`); the Unix socket leads there all the same.
+    `environment` goes on top of the server's plain one.
     It is a context manager: entering starts it, leaving stops it and removes its data.
     """
 
@@ -120,9 +121,11 @@ class PrivateServer:
         user: str = "postgres",
         password: str | None = None,
         inside: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self._inside = inside
+        self._environment = dict(environment or {})
         self.user = user
         self.password = password
         self.port = free_port()
@@ -219,7 +222,7 @@ class PrivateServer:
         options = {"listen_addresses": "127.0.0.1", "max_connections": "200"} | self._settings
         command = [self._binaries.program("postgres"), "-D", str(self._pgdata), "-k", str(self._pgdata)]
         command += ["-p", str(self.port), *(f"--{name}={value}" for name, value in options.items())]
-        process = as_account(self._account, command, log=self._log, inside=self._inside)
+        process = as_account(self._account, command, log=self._log, inside=self._inside, environment=self._environment)
         self._process = process
 
         def is_ready() -> bool:
@@ -237,9 +240,17 @@ class PrivateServer:
 
 
 def as_account(
-    account: Account | None, command: list[str], *, log: Path, inside: Sequence[str] = ()
+    account: Account | None,
+    command: list[str],
+    *,
+    log: Path,
+    inside: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a program as the account that may run PostgreSQL, in a directory that it can be in."""
+    if environment:
+        # For the program alone, not for what leads to it: that runs under another account.
+        command = ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
     if inside and account is not None:
         # Only root may go there, and steps down on the way.
         command = [*inside, f"--setuid={account.uid}", f"--setgid={account.gid}", "--", *command]

@@ -11,10 +11,12 @@ import random
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from jobsync.runtime.clock import boot_sec
 from tests.chaos.rounds import Ground, Report, play
 from tests.network import why_not
+from tests.server_clock import why_no_clock
 from tests.servers import clear_old_runs, lock_run, new_dir, servers_base
 
 STEPS = 20
@@ -42,7 +44,9 @@ def summary(report: Report, minutes: float, complaint: str) -> str:
 def main(minutes: float, seed: int) -> int:
     """Play until the time is over; give the exit code."""
     reason = why_not()
-    complaint = "" if reason is None else f"Without DROP and RST: {reason}"
+    missing = {"DROP and RST": reason, "steps of the database's clock": why_no_clock()}
+    complaint = "; ".join(f"without {what}: {why}" for what, why in missing.items() if why is not None)
+    how: dict[str, Any] = {"steps": STEPS, "long_pauses": minutes >= 10}
     clear_old_runs()
     home = new_dir(servers_base(), "run")
     lock_run(home)
@@ -53,7 +57,7 @@ def main(minutes: float, seed: int) -> int:
         while boot_sec() - began_sec < minutes * 60:
             directory = new_dir(home, "round")
             try:
-                found = play(seed, directory, ground.server, ground.network, steps=STEPS, long_pauses=minutes >= 10)
+                found = play(seed, directory, ground.server, ground.network, clock=ground.clock, **how)
             except AssertionError as error:
                 found = Report(seeds=[seed], failures=[f"seed {seed}: {error}"])
             shutil.rmtree(directory)

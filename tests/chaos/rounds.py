@@ -18,9 +18,10 @@ from typing import Self
 
 from jobsync.runtime.clock import boot_sec
 from tests.chaos.fleet import Fleet
-from tests.chaos.weather import ANYWHERE, IN_A_NETWORK, TIMES, Fault, LongPause, Scene, Storm, whole
+from tests.chaos.weather import ANYWHERE, IN_A_NETWORK, TIMES, WITH_A_CLOCK, Fault, LongPause, Scene, Storm, whole
 from tests.conftest import drop_all
 from tests.network import Network
+from tests.server_clock import ServerClock, why_no_clock
 from tests.servers import PrivateServer, new_dir
 
 NODES = 5
@@ -93,15 +94,20 @@ def play(
     script: Sequence[type[Fault]] = (),
     kinds: Sequence[type[Fault]] | None = None,
     mutant: Mapping[str, str] | None = None,
+    clock: ServerClock | None = None,
     long_pauses: bool = False,
 ) -> Report:
     """Play one round: a `script`, or so many `steps` that the seed chooses. AssertionError: not whole again."""
     rng = random.Random(seed)
     prefix = f"r{seed}_{secrets.token_hex(2)}_"
-    chosen = kinds or (*ANYWHERE, *(IN_A_NETWORK if network is not None else ()))
+    chosen = kinds or (
+        *ANYWHERE,
+        *(IN_A_NETWORK if network is not None else ()),
+        *(WITH_A_CLOCK if clock is not None else ()),
+    )
     report = Report(seeds=[seed])
     with Fleet(server.socket_dsn, prefix, directory, **TIMES) as fleet:
-        scene = Scene(server, fleet, rng, network, prefix, mutant or {})
+        scene = Scene(server, fleet, rng, network, prefix, mutant or {}, clock=clock)
         for _ in range(NODES):
             scene.enter()
         whole(scene)
@@ -154,14 +160,17 @@ def judge(fleet: Fleet, report: Report) -> None:
 
 
 class Ground:
-    """A server in a network of its own, where that is allowed, for any number of rounds."""
+    """A server in a network of its own, where allowed, and with a clock that can be set, where libfaketime is."""
 
     def __init__(self, directory: Path, *, networked: bool) -> None:
         self._stack = ExitStack()
         self.network = self._stack.enter_context(Network()) if networked else None
         inside = () if self.network is None else self.network.inside
         settings = {"listen_addresses": "*", "max_connections": "200"} if networked else {}
-        made = PrivateServer(new_dir(directory, "private"), settings=settings, inside=inside)
+        home = new_dir(directory, "private")
+        self.clock = ServerClock(home) if why_no_clock() is None else None
+        environment = {} if self.clock is None else self.clock.environment
+        made = PrivateServer(home, settings=settings, inside=inside, environment=environment)
         self.server = self._stack.enter_context(made)
 
     def __enter__(self) -> Self:

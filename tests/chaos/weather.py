@@ -10,6 +10,7 @@ The bounds are those of the protocol. From the strike on, every token is owned a
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import eventually, query
 from tests.chaos.fleet import Fleet, Worker
 from tests.network import Network
+from tests.server_clock import ServerClock
 from tests.servers import PrivateServer
 
 TIMES = {
@@ -42,6 +44,7 @@ class Scene:
     prefix: str
     mutant: Mapping[str, str] = field(default_factory=dict)
     count: int = 0
+    clock: ServerClock | None = None
     broken_sec: float = float("-inf")  # When sessions of observers were last broken.
 
     def dsn_for(self, number: int) -> str:
@@ -256,6 +259,26 @@ class Twin(Fault):
             self.scene.enter(self.victim.name)
 
 
+class ClockStep(Fault):
+    """The time of day jumps on the server's machine, by up to a day, ahead or back: nothing may happen."""
+
+    name = "database clock step"
+    breaks_sessions = False
+
+    def begin(self) -> None:
+        clock, rng = self.scene.clock, self.scene.rng
+        assert clock is not None
+        before_sec = self.server_ahead_sec()
+        step_sec = rng.choice((-1, 1)) * rng.choice((3, 60, 3600, 86_400)) * rng.uniform(0.9, 1.0)
+        clock.set_to(clock.offset_sec + step_sec)
+        eventually(lambda: abs(self.server_ahead_sec() - before_sec - step_sec) < 1, "the server's clock has jumped")
+
+    def server_ahead_sec(self) -> float:
+        """Tell how far the server's clock is ahead of this machine's; a new session reads it anew."""
+        ((server_sec,),) = query(self.scene.server.socket_dsn, "select extract(epoch from clock_timestamp())::float8")
+        return float(server_sec) - time.time()
+
+
 class Storm(Fault):
     """Three come and three go, at once."""
 
@@ -274,6 +297,7 @@ class Storm(Fault):
 
 
 ANYWHERE: tuple[type[Fault], ...] = (Kill, Pause, Terminate, EndSession, Restart, Freeze, Twin, Storm)
+WITH_A_CLOCK: tuple[type[Fault], ...] = (ClockStep,)
 IN_A_NETWORK: tuple[type[Fault], ...] = (Drop, ResetServer, ResetClient)
 
 
