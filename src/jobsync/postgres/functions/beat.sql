@@ -59,13 +59,14 @@ begin
           and sync_seems_well(n)
         limit 2) elder;
     plan_due := plan_due or agreed.lock_version <> agreed.planned_lock_version
-        or exists (select from sync_node n where n.state = 'live'
-                   and not exists (select from sync_target t
-                                   where t.node = n.name and t.takes_tokens = n.takes_tokens))
-        or exists (select from sync_target t
-                   where not exists (select from sync_node n where n.state = 'live' and n.name = t.node)
-                     -- A frozen fleet keeps the place of whoever left, until he is back; but not that of the dead.
-                     and (not frozen or exists (select from sync_node n where n.state = 'fenced' and n.name = t.node)))
+        -- Compared as sets, which takes a walk over each whatever the planner knows of the tables: on tables that were never
+        -- analysed it would look every node up among all targets.
+        or exists (select n.name, n.takes_tokens from sync_node n where n.state = 'live'
+                   except select t.node, t.takes_tokens from sync_target t)
+        -- A frozen fleet keeps the place of whoever left, until he is back; but not that of the dead.
+        or case when frozen
+                then exists (select t.node from sync_target t intersect select n.name from sync_node n where n.state = 'fenced')
+                else exists (select t.node from sync_target t except select n.name from sync_node n where n.state = 'live') end
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
         or (leader is not null
             and not exists (select from sync_target t where t.node = sync_beat.leader and t.tokens @> -1))
