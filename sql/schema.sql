@@ -411,6 +411,12 @@ alter table sync_meta add column oldest_program integer not null default 0;  -- 
 -- Which version of the schema the node's program was made for; null: it is older than this question.
 alter table sync_node add column schema_version integer;
 
+-- jobsync schema, version 6: the trace in which a job was enqueued, carried to whoever runs it.
+--
+-- Null wherever nobody traces, and then it takes no room: a row of bodies has nulls anyhow. Programs of before name the columns that
+-- they write, and go on.
+alter table sync_job_body add column trace_context text;  -- W3C: the traceparent, and behind a blank the tracestate if there is one
+
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   _system_id, _timeline   given behind a pooler: the server that the lease is to be renewed on, and on no other
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
@@ -999,7 +1005,7 @@ begin
         select e.id into new.id
         from sync_job_enqueue(array[sync_job_lane_of(coalesce(new.queue, 'default'), new.kind)], array[coalesce(new.priority, 0)],
                               array[coalesce(new.max_attempts, 3)], array[new.run_at], array[new.job_id], array[new.affinity],
-                              array[new.limit_key], array[new.payload]) e;
+                              array[new.limit_key], array[new.payload], null, null) e;
         return new;
     end if;
     if tg_op = 'DELETE' then
@@ -1187,10 +1193,11 @@ begin
 end $$;
 
 -- Store jobs, in order: one row each, with the id and whether it is new. A job_id that stands already gives the job that
--- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once.
+-- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once; _traces null: none.
+-- No argument has a default, so that calls of older programs find the older function, where it still stands.
 create or replace function sync_job_enqueue(
     _lanes integer[], _priorities integer[], _max_attempts integer[], _run_at timestamptz[], _job_ids text[],
-    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz default null)
+    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz, _traces text[])
 returns table (place integer, id bigint, is_new boolean)
 language plpgsql as $$
 #variable_conflict use_column
@@ -1208,10 +1215,11 @@ begin
     from generate_series(1, cardinality(_lanes)) a(place);
     loop
         with stored as (
-            insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
-            select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
-            from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
-                 with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
+            insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload,
+                                       trace_context)
+            select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload, a.trace
+            from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads, _traces)
+                 with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, trace, place)
             where _known is null or _known[a.place] is null
             order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
             on conflict (job_id) where job_id is not null do nothing
@@ -1313,7 +1321,7 @@ begin
     select e.id into _id
     from sync_job_enqueue(array[sync_job_lane_of(periodic.queue, periodic.kind)], array[periodic.priority], array[3],
                           array[_due], array[_name || '@' || to_char(_due at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')],
-                          array[null::text], array[null::text], array[periodic.payload], _now) e;
+                          array[null::text], array[null::text], array[periodic.payload], _now, null) e;
     update sync_job_periodic c set last_id = _id where c.name = _name;
     return _id;
 end $$;
@@ -1950,6 +1958,13 @@ begin
         order by t.place;
 end $$;
 
+-- The trace in which a job was enqueued; null: in none. Volatile, as functions are unless they say otherwise, so that it sees the jobs
+-- that the statement around it takes, which may be younger than that statement.
+create or replace function sync_job_trace_context(_id bigint) returns text
+language sql volatile as $$
+    select b.trace_context from sync_job_body b where b.id = _id
+$$;
+
 -- Of these lanes, those whose kind has no limit. What waits in the others as if it had none, from before the limit was set,
 -- is sent to the gate.
 create or replace function sync_job_unlimited_lanes(_lanes integer[]) returns integer[]
@@ -2524,7 +2539,10 @@ end $$;
 -- Programs of version 4 and older registered without telling their version.
 drop function if exists sync_register(text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean);
 
-update sync_meta set schema_version = 5, oldest_program = 5;
+-- Programs of version 5 and older enqueued without a trace.
+drop function if exists sync_job_enqueue(integer[], integer[], integer[], timestamptz[], text[], text[], text[], jsonb[], timestamptz);
+
+update sync_meta set schema_version = 6, oldest_program = 6;
 
 commit;
 

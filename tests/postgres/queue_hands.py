@@ -105,7 +105,7 @@ class Hands:
         ]
         rows = self.sql(
             "select id, is_new from sync_job_enqueue($1::integer[], $2::integer[], $3::integer[], $4::timestamptz[], "
-            "$5::text[], $6::text[], $7::text[], $8::jsonb[], $9::timestamptz) order by place",
+            "$5::text[], $6::text[], $7::text[], $8::jsonb[], $9::timestamptz, null) order by place",
             [lane] * count,
             *([value] * count for value in values),
             ["{}"] * count,

@@ -55,7 +55,7 @@ class Crew:
         self.fleet.sql(
             "select sync_job_enqueue(array_fill($1::integer, array[$2]), array_fill(0, array[$2]), "
             "array_fill(3, array[$2]), array_fill(null::timestamptz, array[$2]), array_fill(null::text, array[$2]), "
-            "array_fill(null::text, array[$2]), $3::text[], array_fill('1'::jsonb, array[$2]))",
+            "array_fill(null::text, array[$2]), $3::text[], array_fill('1'::jsonb, array[$2]), null, null)",
             self.lane, count, limit_keys,
         )  # fmt: skip
 

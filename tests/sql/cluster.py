@@ -116,7 +116,8 @@ _ENQUEUE = """
     select id from sync_job_enqueue(
         array[sync_job_lane_of(%(queue)s, %(kind)s)], array[0], array[%(most)s::integer],
         array[clock_timestamp() + %(delay_sec)s * interval '1 s'], array[null::text], array[%(affinity)s::text],
-        array[null::text], array['{}'::jsonb], clock_timestamp() - interval '10 minutes')
+        array[null::text], array['{}'::jsonb], clock_timestamp() - interval '10 minutes',
+        array['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'])
 """
 _TAKE = """
     select epoch, place, id from sync_job_take_gated(

@@ -29,6 +29,7 @@ def look_at(worker: ProcessingWorker, job: RunningJob) -> None:
     assert_type(job.created_at, datetime)
     assert_type(job.lost, bool)
     assert_type(job.token, int | None)
+    assert_type(job.trace_context, str | None)
     assert_type(worker.transaction(job), JobTransaction)
 
 

@@ -58,13 +58,14 @@ class Batch:
 
 
 class Reader:
-    """Reads jobs and makes batches of them, one ahead at most."""
+    """Reads jobs and makes batches of them, one ahead at most; all are enqueued in one trace, or in none."""
 
-    def __init__(self, jobs: NewJobs) -> None:
+    def __init__(self, jobs: NewJobs, trace: str | None = None) -> None:
         if isinstance(jobs, str | bytes | dict) or not isinstance(jobs, Iterable):
             raise InvalidArgument(
                 f"jobs is a {type(jobs).__name__}: give NewJobs or pairs (kind, payload), in a list or so"
             )
+        self.trace = trace
         self._jobs: NewJobs = jobs
         self._names: dict[str, Lane] = {}
         self._begin()
@@ -133,6 +134,7 @@ class CopyStream:
         self._reader = reader
         self._lanes = lanes
         self._numbers = numbers
+        self._trace = "" if reader.trace is None else f"{reader.trace}\t"
         self._used = 0
         self._ready: list[str] = []
 
@@ -154,7 +156,7 @@ class CopyStream:
         else:
             heads, rows = self._of_pairs(batch, numbers)
         self._ready += heads
-        # The only backslashes are JSON's, whose texts hold no tab and no line end as such.
+        # The only backslashes are JSON's and a trace's, whose texts hold no tab and no line end as such.
         return ("\n".join(rows) + "\n").replace("\\", "\\\\").encode("ascii")
 
     def _of_pairs(self, batch: Batch, numbers: list[str]) -> tuple[list[str], list[str]]:
@@ -162,7 +164,7 @@ class CopyStream:
         default = NewJob("default")
         tails = {name: f"\t{lane}\t{default.priority}" for name, lane in self._lanes.items()}
         heads = [number + tails[name] for number, name in zip(numbers, batch.names, strict=True)]
-        middle = f"\t{default.max_attempts}\t"
+        middle = f"\t{default.max_attempts}\t{self._trace}"
         return heads, [head + middle + payload for head, payload in zip(heads, batch.payloads, strict=True)]
 
     def _of_any(self, batch: Batch, numbers: list[str]) -> tuple[list[str], list[str]]:
@@ -171,7 +173,7 @@ class CopyStream:
         columns = zip(numbers, batch.names, jobs, strict=True)
         heads = [f"{number}\t{lanes[name]}\t{job.priority}" for number, name, job in columns]
         rows = zip(heads, jobs, batch.payloads, strict=True)
-        return heads, [f"{head}\t{job.max_attempts}\t{payload}" for head, job, payload in rows]
+        return heads, [f"{head}\t{job.max_attempts}\t{self._trace}{payload}" for head, job, payload in rows]
 
     def ready(self) -> Iterator[bytes]:
         """Write who may be taken: what was sent before."""
@@ -198,7 +200,7 @@ class JobBatches:
             if batch.is_plain:
                 ids += yield from self._copy(reader, lanes, len(batch.names))
             else:
-                ids += yield from self._store(batch, lanes)
+                ids += yield from self._store(batch, lanes, reader.trace)
                 reader.advance()
         yield statement("wake_workers", self._prefix)
         return ids
@@ -209,7 +211,7 @@ class JobBatches:
         lanes: dict[Lane, int] = {}
         while (batch := reader.next) is not None:
             yield from self._learn_lanes(lanes, batch)
-            ids += yield from self._store(batch, lanes)
+            ids += yield from self._store(batch, lanes, reader.trace)
             reader.advance()
         return ids
 
@@ -222,15 +224,16 @@ class JobBatches:
         wanted = max(first, min(MOST_IN_A_COPY, reader.expected)) if first == BATCH else first
         rows = yield statement("draw_job_numbers", self._prefix, wanted)
         stream = CopyStream(reader, lanes, rows[0][0].split(","))
-        yield Copy(load_sql("statements", "copy_job_bodies", self._prefix), stream)
+        bodies = "copy_job_bodies" if reader.trace is None else "copy_traced_bodies"
+        yield Copy(load_sql("statements", bodies, self._prefix), stream)
         yield Copy(load_sql("statements", "copy_ready_jobs", self._prefix), stream.ready())
         return stream.ids()
 
-    def _store(self, batch: Batch, lanes: dict[Lane, int]) -> Talk[list[int]]:
-        rows = yield self._enqueue_many(batch, lanes)
+    def _store(self, batch: Batch, lanes: dict[Lane, int], trace: str | None) -> Talk[list[int]]:
+        rows = yield self._enqueue_many(batch, lanes, trace)
         return [int(row[0]) for row in rows]
 
-    def _enqueue_many(self, batch: Batch, lanes: dict[Lane, int]) -> Statement:
+    def _enqueue_many(self, batch: Batch, lanes: dict[Lane, int], trace: str | None) -> Statement:
         default = NewJob("default")
         jobs = [default if job is None else job for job in batch.given]
         return statement(
@@ -245,4 +248,5 @@ class JobBatches:
             text_array([job.affinity for job in jobs]),
             text_array([job.limit_key for job in jobs]),
             text_array(batch.payloads),
+            None if trace is None else text_array([trace] * len(jobs)),
         )

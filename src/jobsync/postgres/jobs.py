@@ -34,27 +34,32 @@ class Jobs:
 
     # --- enqueueing ------------------------------------------------------------------------------
 
-    def enqueue(self, job: NewJob, payload: str) -> Talk[int]:
-        """Store one job whose payload is written already; give its id, or that of the job that has its job_id."""
-        rows = yield self._enqueue_by_name(job, payload)
+    def enqueue(self, job: NewJob, payload: str, trace: str | None = None) -> Talk[int]:
+        """Store one job whose payload is written already; give its id, or that of the job that has its job_id.
+
+        `trace` is the trace context in which it is enqueued, for whoever runs it.
+        """
+        rows = yield self._enqueue_by_name(job, payload, trace)
         if not rows or rows[0][0] is None:  # The kind is new in this queue.
             lane = yield from self.lane(job.queue, job.kind)
-            rows = yield self._enqueue_in_lane(lane, job, payload)
+            rows = yield self._enqueue_in_lane(lane, job, payload, trace)
         return int(rows[0][0])
 
-    def _enqueue_by_name(self, job: NewJob, payload: str) -> Statement:
+    def _enqueue_by_name(self, job: NewJob, payload: str, trace: str | None) -> Statement:
         if job.is_plain:
             plain = (job.queue, job.kind, job.priority, job.max_attempts, payload)
-            return statement("enqueue_plain", self.prefix, *plain)
+            if trace is None:
+                return statement("enqueue_plain", self.prefix, *plain)
+            return statement("enqueue_plain_traced", self.prefix, *plain, trace)
         where = (job.queue, job.kind, job.priority, job.max_attempts, instant(job.run_at), delay_sec(job.run_at))
-        return statement("enqueue_one", self.prefix, *where, job.job_id, job.affinity, job.limit_key, payload)
+        keys = (job.job_id, job.affinity, job.limit_key)
+        return statement("enqueue_one", self.prefix, *where, *keys, payload, trace)
 
-    def _enqueue_in_lane(self, lane: int, job: NewJob, payload: str) -> Statement:
+    def _enqueue_in_lane(self, lane: int, job: NewJob, payload: str, trace: str | None) -> Statement:
         when = ([instant(job.run_at)], [delay_sec(job.run_at)])
         keys = ([job.job_id], [job.affinity], [job.limit_key])
-        return statement(
-            "enqueue_many", self.prefix, [lane], [job.priority], [job.max_attempts], *when, *keys, [payload]
-        )
+        what = ([lane], [job.priority], [job.max_attempts])
+        return statement("enqueue_many", self.prefix, *what, *when, *keys, [payload], [trace])
 
     def lane(self, queue: str, kind: str) -> Talk[int]:
         """Give the number of a kind in a queue; a new one commits at once, apart from the talk's transaction."""

@@ -32,6 +32,7 @@ class Taken(NamedTuple):
     place: int
     affinity: str | None = None
     token: int | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +71,26 @@ def created_at(created_us: int) -> datetime:
 
 
 class Leases:
-    """Makes the statements of one worker in one fleet (prefix)."""
+    """Makes the statements of one worker in one fleet (prefix).
 
-    def __init__(self, prefix: str, worker: str, *, lease_ms: int, max_crashes: int) -> None:
+    With `traced`, takes give the trace in which each job was enqueued, which costs them a look more a job.
+    """
+
+    def __init__(self, prefix: str, worker: str, *, lease_ms: int, max_crashes: int, traced: bool = False) -> None:
         self._prefix = prefix
         self._worker = worker
         self._lease_ms = lease_ms
         self._max_crashes = max_crashes
+        self._traced = traced
 
     # --- taking and giving back ------------------------------------------------------------------
 
     def take(self, incarnation: int, lanes: str, want: int) -> Statement:
         """Take up to so many ready jobs of these lanes (an array's literal), under one lease; a row each, `Taken`."""
-        types = ("text", "bigint", "integer[]", "integer", "integer")
-        return call("job_take", self._prefix, self._worker, incarnation, lanes, want, self._lease_ms, types=types)
+        terms = (self._worker, incarnation, lanes, want, self._lease_ms)
+        if self._traced:
+            return statement("take_traced", self._prefix, *terms)
+        return call("job_take", self._prefix, *terms, types=("text", "bigint", "integer[]", "integer", "integer"))
 
     def take_gated(
         self, incarnation: int, node: str | None, lanes: str, want: int, *, suspects: bool, from_token: int
@@ -92,6 +99,8 @@ class Leases:
         types = ("text", "bigint", "text", "integer[]", "integer", "integer", "boolean", "integer", "integer")
         own = (self._lease_ms, suspects, from_token, self._max_crashes)
         terms = (self._worker, incarnation, node, lanes, want, *own)
+        if self._traced:
+            return statement("take_gated_traced", self._prefix, *terms)
         return call("job_take_gated", self._prefix, *terms, types=types)
 
     def any_gated(self, lanes: str) -> Statement:

@@ -24,7 +24,7 @@ begin
         select e.id into new.id
         from sync_job_enqueue(array[sync_job_lane_of(coalesce(new.queue, 'default'), new.kind)], array[coalesce(new.priority, 0)],
                               array[coalesce(new.max_attempts, 3)], array[new.run_at], array[new.job_id], array[new.affinity],
-                              array[new.limit_key], array[new.payload]) e;
+                              array[new.limit_key], array[new.payload], null, null) e;
         return new;
     end if;
     if tg_op = 'DELETE' then

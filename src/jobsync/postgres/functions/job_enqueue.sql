@@ -1,8 +1,9 @@
 -- Store jobs, in order: one row each, with the id and whether it is new. A job_id that stands already gives the job that
--- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once.
+-- has it, whatever its state, and nothing of that job is changed. Arrays of one length; run_at null: at once; _traces null: none.
+-- No argument has a default, so that calls of older programs find the older function, where it still stands.
 create or replace function sync_job_enqueue(
     _lanes integer[], _priorities integer[], _max_attempts integer[], _run_at timestamptz[], _job_ids text[],
-    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz default null)
+    _affinities text[], _limit_keys text[], _payloads jsonb[], _now timestamptz, _traces text[])
 returns table (place integer, id bigint, is_new boolean)
 language plpgsql as $$
 #variable_conflict use_column
@@ -20,10 +21,11 @@ begin
     from generate_series(1, cardinality(_lanes)) a(place);
     loop
         with stored as (
-            insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload)
-            select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload
-            from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads)
-                 with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, place)
+            insert into sync_job_body (id, lane, priority, max_attempts, created_at, run_at, job_id, affinity, limit_key, payload,
+                                       trace_context)
+            select a.id, a.lane, a.priority, a.max_attempts, _at, a.run_at, a.job_id, a.affinity, a.limit_key, a.payload, a.trace
+            from unnest(_ids, _lanes, _priorities, _max_attempts, _run_at, _job_ids, _affinities, _limit_keys, _payloads, _traces)
+                 with ordinality a(id, lane, priority, max_attempts, run_at, job_id, affinity, limit_key, payload, trace, place)
             where _known is null or _known[a.place] is null
             order by a.job_id, a.place  -- one order for all: two callers that share keys wait for each other, and never in a ring
             on conflict (job_id) where job_id is not null do nothing

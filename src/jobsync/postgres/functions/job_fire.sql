@@ -14,7 +14,7 @@ begin
     select e.id into _id
     from sync_job_enqueue(array[sync_job_lane_of(periodic.queue, periodic.kind)], array[periodic.priority], array[3],
                           array[_due], array[_name || '@' || to_char(_due at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')],
-                          array[null::text], array[null::text], array[periodic.payload], _now) e;
+                          array[null::text], array[null::text], array[periodic.payload], _now, null) e;
     update sync_job_periodic c set last_id = _id where c.name = _name;
     return _id;
 end $$;

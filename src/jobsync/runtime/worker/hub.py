@@ -56,7 +56,11 @@ class Hub:
         self._name = terms.worker_id
         self.line = WorkerLine(node.pool.terms.conninfo, node.pool.terms.unavailable, boot_sec)
         self.leases = Leases(
-            node.settings.prefix, terms.worker_id, lease_ms=terms.lease_ms, max_crashes=terms.max_crashes
+            node.settings.prefix,
+            terms.worker_id,
+            lease_ms=terms.lease_ms,
+            max_crashes=terms.max_crashes,
+            traced=terms.traced,
         )
         self.holdings = Holdings(node, lease_sec=terms.lease_ms / 1000, threshold=terms.extend_after)
         self.reports = Reports(self)

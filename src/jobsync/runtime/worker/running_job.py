@@ -150,6 +150,14 @@ class RunningJob:
         return created_at(self._row[7])
 
     @property
+    def trace_context(self) -> str | None:
+        """The trace in which it was enqueued, as W3C's traceparent (and behind a blank tracestate).
+
+        None where there was none, and in a worker that does not trace: it is not asked for then.
+        """
+        return self._row[13] if len(self._row) > 13 else None
+
+    @property
     def payload(self) -> Any:
         """What was enqueued, read from JSON at the first use.
 

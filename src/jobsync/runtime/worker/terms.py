@@ -12,6 +12,7 @@ class Terms:
     extend_after   the part of the lease's duration after which it is extended
     owns_tokens    whether the worker's node owns tokens, to which jobs with an affinity go
     keep_days      how long ended jobs are kept; None: for ever
+    traced         whether the trace in which a job was enqueued is asked for
     """
 
     worker_id: str
@@ -24,3 +25,4 @@ class Terms:
     max_crashes: int
     owns_tokens: bool
     keep_days: float | None
+    traced: bool = False
