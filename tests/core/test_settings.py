@@ -55,6 +55,7 @@ DEFAULTS: dict[str, object] = {
     "audit_retention_days": None,
     "rebalance_retention_days": 30,
     "dead_node_retention_days": 1,
+    "tracing": False,
 }
 SECONDS = [name for name in DEFAULTS if name.endswith("_sec")]
 DAYS = [name for name in DEFAULTS if name.endswith("_days")]
@@ -506,6 +507,7 @@ EXAMPLES = {
     "SYNC_TOKEN_REFRESH_INITIAL": ("2", "token_refresh_initial_interval_sec", 2),
     "SYNC_TOKEN_REFRESH_STEADY": ("10", "token_refresh_steady_interval_sec", 10),
     "SYNC_HASH_FUNCTION": ("sha256", "hash_function", "sha256"),
+    "SYNC_TRACING": ("yes", "tracing", True),
 }
 
 

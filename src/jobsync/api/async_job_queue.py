@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from jobsync.api.async_mirror import awaited, described_by
 from jobsync.api.async_queue_admin import AsyncQueueAdmin
@@ -13,6 +13,9 @@ from jobsync.core.errors import NotRunning
 from jobsync.core.settings import Settings
 from jobsync.runtime.queue_desk import QueueDesk
 
+if TYPE_CHECKING:
+    from jobsync.api.tracing.sending import Sender
+
 R = TypeVar("R")
 
 
@@ -21,6 +24,11 @@ class _InnerQueue(JobQueue):
 
     def _make_desk(self, settings: Settings) -> QueueDesk:
         return cast("QueueDesk", AsyncQueueDesk(settings))
+
+    def _make_sender(self) -> "Sender":
+        from jobsync.api.tracing.sending import AsyncSender  # noqa: PLC0415 - only who traces loads it
+
+        return cast("Sender", AsyncSender())
 
 
 @described_by(JobQueue)

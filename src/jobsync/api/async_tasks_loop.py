@@ -115,12 +115,16 @@ class AsyncTaskLoop:
             )
         self._is_waited_for = True
         try:
+            if self._tasks is not None and self._tasks.spans is not None:
+                self._tasks.spans.leave()
             task = await self._next()
         finally:
             self._is_waited_for = False
         if task is None:
             await self.close()
             raise StopAsyncIteration
+        if self._tasks is not None and self._tasks.spans is not None:
+            self._tasks.spans.enter()
         return task
 
     async def _next(self) -> Task | None:
@@ -177,6 +181,8 @@ class AsyncTaskLoop:
 
     async def close(self) -> None:
         """Leave the task in hand not done, and release it and everything that was claimed and not begun."""
+        if self._tasks is not None and self._tasks.spans is not None:
+            self._tasks.spans.leave()
         future = self._threads.submit(self._close_tasks)
         self._closed = True
         self._end_waiting()
@@ -206,6 +212,7 @@ class AsyncTaskLoop:
         try:
             if self._tasks is None:
                 self._tasks = self._owner.open_loop(self._adapted())
+                self._tasks.runs_bodies = False
             outcome.set_result(self._next_task(self._tasks))
         except BaseException as error:  # noqa: BLE001 - it belongs to the consumer.
             outcome.set_exception(error)

@@ -74,8 +74,8 @@ def resolve(given: SettingsSource, environ: Mapping[str, str]) -> Resolved:
     if given is None:
         return Resolved(Settings(), coordinated=False)
     from_variables = settings_from_variables(environ)
-    if given is FROM_ENVIRONMENT and not from_variables:
-        return Resolved(Settings(), coordinated=False, configured=False)
+    if given is FROM_ENVIRONMENT and not from_variables.keys() - {"tracing"}:  # Which names no database.
+        return Resolved(Settings.merged(from_variables), coordinated=False, configured=False)
     settings = Settings.merged(*_without_outranked_dsn([*layers_given(given), from_variables]))
     return Resolved(settings, settings.enabled)
 

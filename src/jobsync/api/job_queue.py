@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.queue_admin import QueueAdmin
@@ -26,6 +26,9 @@ from jobsync.postgres.talk import Talk
 from jobsync.runtime.queue_desk import QueueDesk
 from jobsync.runtime.running import RUNNING
 
+if TYPE_CHECKING:
+    from jobsync.api.tracing.sending import Sender
+
 MOST_LISTED = 10_000
 
 
@@ -40,10 +43,17 @@ class JobQueue(QueueAdmin):
     """
 
     def __init__(self, config: SettingsSource = FROM_ENVIRONMENT) -> None:
-        self._desk = self._make_desk(_settings_of(config))
+        settings = _settings_of(config)
+        self._sender = self._make_sender() if settings.tracing else None
+        self._desk = self._make_desk(settings)
 
     def _make_desk(self, settings: Settings) -> QueueDesk:
         return QueueDesk(settings)
+
+    def _make_sender(self) -> "Sender":
+        from jobsync.api.tracing.sending import Sender  # noqa: PLC0415 - only who traces loads it
+
+        return Sender()
 
     def close(self) -> None:
         """Close the connections; calls after it are refused. Jobs are in the database and stay."""
@@ -84,7 +94,11 @@ class JobQueue(QueueAdmin):
         and workers hear of it at that instant. Errors of the database come as psycopg's own there.
         """
         job = NewJob(kind, payload, job_id, priority, run_at, max_attempts, affinity, limit_key, queue)
-        return self._desk.enqueue(self._desk.jobs.enqueue(job, payload_text(payload)), connection)
+        text = payload_text(payload)
+        if self._sender is None:
+            return self._desk.enqueue(self._desk.jobs.enqueue(job, text), connection)
+        jobs = self._desk.jobs
+        return self._sender.send(job, lambda trace: self._desk.enqueue(jobs.enqueue(job, text, trace), connection))
 
     def enqueue_many(self, jobs: Iterable[NewJob | tuple[str, object]], *, connection: Any = None) -> list[int]:
         """Store many jobs, all or none, and give their ids in order: NewJobs, or pairs of kind and payload.
@@ -96,7 +110,9 @@ class JobQueue(QueueAdmin):
         and the database undoes one of them: it is begun anew by itself. Not so where its jobs come from an iterator,
         which can be read once, or on a connection of your own, whose transaction is yours to repeat.
         """
-        return self._desk.enqueue_many(Reader(jobs), connection)
+        if self._sender is None:
+            return self._desk.enqueue_many(Reader(jobs), connection)
+        return self._sender.send_many(lambda trace: self._desk.enqueue_many(Reader(jobs, trace), connection))
 
     # --- running jobs ----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
 from jobsync.api.batching import Batch
 from jobsync.api.membership import AnyNode
@@ -12,6 +13,9 @@ from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.solo import SoloLedger
 from jobsync.runtime.waiting import Flag
+
+if TYPE_CHECKING:
+    from jobsync.api.tracing.tasks import TaskSpans
 
 log = logging.getLogger("jobsync")
 
@@ -29,10 +33,12 @@ class LoopDesk:
         *,
         stop: Flag,
         token_of_text: Callable[[str], int],
+        spans: "TaskSpans | None" = None,
     ) -> None:
         self._node = node
         self._ledger = ledger
         self._stop = stop
+        self.spans = spans
         # Asked once a task or oftener, so that a call in between would be felt.
         self.token_of_text = token_of_text
         self.now_sec = boot_sec
@@ -54,7 +60,11 @@ class LoopDesk:
         if ledger.pending > MOST_BEHIND:
             ledger.flush()  # Bodies that are quicker than the disk wait for it here.
         tokens = [token for _, _, token in batch]
-        return self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
+        if self.spans is None:
+            return self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
+        return self.spans.claim(
+            texts, lambda: self._while_away(lambda: ledger.claim_now(texts, tokens), set(), given_up)
+        )
 
     def claim_stands(self, text: str, incarnation: int) -> bool:
         """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""

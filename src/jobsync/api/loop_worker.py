@@ -1,13 +1,20 @@
 """What a `tasks()` loop needs of its job."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jobsync.api.batching import Claimer
 from jobsync.core.holding import Holding
 
+if TYPE_CHECKING:
+    from jobsync.api.tracing.tasks import TaskSpans
+
 
 class Worker(Claimer, Protocol):
     """What the loop needs of its job."""
+
+    @property
+    def spans(self) -> "TaskSpans | None":
+        """What traces the tasks in hand; None: nothing does."""
 
     def now_sec(self) -> float:
         """Read the clock."""

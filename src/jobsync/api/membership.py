@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import date, datetime
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
@@ -30,6 +30,9 @@ from jobsync.runtime.solo import SoloLedger, SoloNode
 from jobsync.runtime.visitor import Visitor
 from jobsync.runtime.waiting import Flag
 
+if TYPE_CHECKING:
+    from jobsync.api.tracing.process import Tracing
+
 log = logging.getLogger("jobsync")
 
 LEAVE_MOST_SEC = 15.0  # Beside the hand-over: the last audits, and the good-byes.
@@ -37,6 +40,15 @@ LEAVE_MOST_SEC = 15.0  # Beside the hand-over: the last audits, and the good-bye
 AnyNode: TypeAlias = Node | SoloNode | Visitor
 Day: TypeAlias = date  # For where a parameter is called `date`.
 Owns: TypeAlias = Callable[[Task | TaskId], bool]
+
+
+def _tracing_of(settings: Settings) -> "Tracing | None":
+    """Give the process's tracing where it is asked for; nothing of it is loaded where it is not."""
+    if not settings.tracing:
+        return None
+    from jobsync.api.tracing.process import tracing  # noqa: PLC0415
+
+    return tracing()
 
 
 class Membership:
@@ -79,6 +91,8 @@ class Membership:
         )
         self._handles_signals = handle_signals
         settings = self._standing_alone_with = resolved.settings
+        self._tracing = _tracing_of(settings)
+        self._task_spans = None if self._tracing is None else self._tracing.task_spans(node_name, self._run)
         hash_function, total = HASH_FUNCTIONS[settings.hash_function], settings.total_tokens
         self._hash_function = hash_function
         self._tokens_by_text = TokenMemo(lambda text: hash_function(text, total))
@@ -155,6 +169,8 @@ class Membership:
         with NODES.entering(self._name, settings, environment=self._environment) as (node, is_new):
             self._node = node
             self._node_is_known(node)
+            if self._tracing is not None:
+                self._tracing.attach(node)
             today = node.receive()
             day = self._given_date or today
             if self._run is not None:
@@ -243,6 +259,8 @@ class Membership:
             self._node = self._ledger = None
             self._owns = self._not_running
             self.__dict__.pop("can_claim_task", None)
+            if self._tracing is not None:
+                self._tracing.flush()
             self._left.set()
 
     def _await_leaver(self) -> None:

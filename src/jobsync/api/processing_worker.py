@@ -180,6 +180,8 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
             self._leave_node()
             return
         try:
+            if node.settings.tracing:
+                knowledge = self._traced(node, knowledge)
             enrol(self, node)
             self._schedule_periodic(node.settings.prefix, node.pool.run, self._queues)
             terms = Terms(
@@ -193,6 +195,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
                 max_crashes=self._max_crashes,
                 owns_tokens=self._job is not None,
                 keep_days=self._keep_days,
+                traced=node.settings.tracing,
             )
             desk = Desk(node, terms)
             hub = Hub(node, terms, desk, failed=self._end)

@@ -104,15 +104,20 @@ class TaskMethods(Membership):
             return False
         if self._run is None:
             ledger.claim_soon(text)
-        elif text not in ledger.claim_now([text]):
+        elif text not in self._claim_now(ledger, [text]):
             log.debug("node %r: task %r is claimed or done by another node in run %r", self._name, text, self._run)
             return False
         return True
 
+    def _claim_now(self, ledger: Ledger | SoloLedger, texts: list[str]) -> set[str]:
+        if self._task_spans is None:
+            return ledger.claim_now(texts)
+        return self._task_spans.claim(texts, lambda: ledger.claim_now(texts))
+
     def set_claim(self, task: OneOrMany) -> list[TaskId]:
         """Record claims of one task or many, durably; give the ids that are this node's."""
         tasks = list(tasks_of(task))
-        claimed = self._working().claim_now([each.text for each in tasks]) if tasks else set()
+        claimed = self._claim_now(self._working(), [each.text for each in tasks]) if tasks else set()
         return [each.id for each in tasks if each.text in claimed]
 
     def write_audit(self) -> None:
@@ -180,7 +185,10 @@ class TaskMethods(Membership):
         """
         for loop in self._loops:
             loop.supersede()
-        desk = LoopDesk(self._running(), self._working(), stop=self._stop, token_of_text=self._token_of_text)
+        spans = None if self._tracing is None else self._tracing.task_spans(self._name, self._run)
+        desk = LoopDesk(
+            self._running(), self._working(), stop=self._stop, token_of_text=self._token_of_text, spans=spans
+        )
         loop = TaskLoop(desk, ids)
         self._loops = [loop]
         return loop
@@ -196,7 +204,7 @@ class TaskMethods(Membership):
         holding = self._running().holding
         fence = None if holding is None else holding.fence_of(token)
         # The fence is taken first: if the token is lost before the claim is written, the claim is refused.
-        if fence is None or given.text not in ledger.claim_now([given.text]):
+        if fence is None or given.text not in self._claim_now(ledger, [given.text]):
             raise OwnershipLost(
                 f"task {given.text!r} is not node {self._name!r}'s to claim (token {token}): another node "
                 "owns, has or had it"

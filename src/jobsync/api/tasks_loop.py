@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from jobsync.api.batching import Batch, Claiming, Pace
 from jobsync.api.loop_worker import Worker
@@ -25,6 +25,9 @@ from jobsync.core.errors import JobsyncError
 from jobsync.core.holding import Fence, Holding
 from jobsync.core.tasks import Task, TaskId, tasks_of
 from jobsync.core.tokens import TokenSet
+
+if TYPE_CHECKING:
+    from jobsync.api.tracing.tasks import TaskSpans
 
 MOST_IN_BATCH = 4_096
 ASK_BATCH = 5_000
@@ -43,6 +46,8 @@ class TaskLoop:
 
     def __init__(self, worker: Worker, source: Source) -> None:
         self._worker = worker
+        self.spans = worker.spans
+        self.runs_bodies = True  # Here, where the next task is asked for; not for a loop of asyncio.
         self._source = source
         self._walks_again = worker.in_run and (callable(source) or isinstance(source, Collection))
         self._walk: Iterator[Task] = iter(())
@@ -82,6 +87,8 @@ class TaskLoop:
             if self._take_owned():
                 assert self._in_hand is not None
                 self._counts_as_done, self._lost = True, False
+                if self.spans is not None:
+                    self._begin_span(self.spans, self._in_hand[1])
                 return self._in_hand[0]
             if not self._fill() and not self._walk_again():
                 break
@@ -94,11 +101,26 @@ class TaskLoop:
         if self._in_hand is not None:
             self._finish_in_hand(*self._in_hand)
 
-    def close(self) -> None:
-        """Leave the task in hand not done, and release it and everything that was claimed and not begun."""
+    def _begin_span(self, spans: "TaskSpans", text: str) -> None:
+        spans.begin(text)
+        if self.runs_bodies:
+            spans.enter()
+
+    def _end_span(self, spans: "TaskSpans", outcome: str, error: BaseException | None = None) -> None:
+        if self.runs_bodies:
+            spans.leave()
+        spans.end(outcome, error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Leave the task in hand not done, and release it and everything that was claimed and not begun.
+
+        `error` is what ended its body, for its span.
+        """
         if self._closed:
             return
         self._closed = True
+        if self.spans is not None:
+            self._end_span(self.spans, "not done", error)
         texts = [text for _, text, _ in self._ready]
         self._ready.clear()
         self._again.clear()
@@ -122,7 +144,7 @@ class TaskLoop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(error)
 
     # --- what a transaction tells of the task in hand ------------------------------------------
 
@@ -156,6 +178,8 @@ class TaskLoop:
         self._worker.put_back(token)
         if self._lost:
             self._worker.release_batch([text])
+        if self.spans is not None:
+            self._end_span(self.spans, "lost" if self._lost else "done")
         if self._ready or self._coming is not None:
             now_sec = self._worker.now_sec()
             body_sec, self._asked_sec = now_sec - self._asked_sec, now_sec

@@ -93,6 +93,13 @@ class WorkerHealth:
             knowledge = meters.timing(self.worker_id, knowledge)
         return knowledge
 
+    def _traced(self, node: Node, knowledge: Knowledge) -> Knowledge:
+        """Give handlers that run within spans. Raises ExtraMissing where `jobsync[otel]` is not installed."""
+        from jobsync.api.tracing.process import tracing  # noqa: PLC0415 - only who traces loads it
+
+        tracing().attach(node)
+        return tracing().traced(self.worker_id, knowledge)
+
     def _let_meters_watch(self, hub: Hub) -> None:
         for meters in self._meters:
             meters.attach(hub.node)

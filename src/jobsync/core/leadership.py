@@ -26,6 +26,7 @@ class Leadership:
         self._due = False
         self._inputs: m.PlanInputs | None = None
         self._written: Plan | None = None
+        self._began_sec = 0.0
         self._retry = Retry(name, 0.02, 1.0)
         self._refused_since_sec: float | None = None
         self._said_of_locks: tuple[object, ...] = ((), ())
@@ -51,6 +52,7 @@ class Leadership:
             inputs, self._inputs = self._inputs, None
             return self._save(me, inputs)
         if self._due and self.is_mine and now_sec >= self._retry.not_before_sec:
+            self._began_sec = now_sec
             return m.ReadPlanInputs(self._settings.locks_enabled)
         return None
 
@@ -103,7 +105,14 @@ class Leadership:
         facts = []
         if plan.tokens_moved:
             text = f"plan {version}: {plan.tokens_moved} tokens move among {len(plan.takers)} nodes ({plan.reason})"
-            facts.append(Fact(FactKind.PLANNED, text))
+            details = (
+                ("version", version),
+                ("reason", plan.reason),
+                ("nodes_before", plan.nodes_before),
+                ("nodes_after", len(plan.takers)),
+            )
+            took_sec = now_sec - self._began_sec
+            facts.append(Fact(FactKind.PLANNED, text, count=plan.tokens_moved, took_sec=took_sec, details=details))
         return facts + self._facts_on_locks(plan)
 
     def failed(self, now_sec: float) -> list[Fact]:

@@ -89,7 +89,7 @@ class AmongOthers(Ownership):
         if answer.done:
             why = "no heartbeat for a whole lease" if question.rule == "A" else "its session is gone"
             text = f"fenced node {who.name!r} (incarnation {who.incarnation}): {why}"
-            self._say(FactKind.FENCED_OTHER, text, "warning")
+            self._say(FactKind.FENCED_OTHER, text, "warning", other=who.name, other_incarnation=who.incarnation)
             if self._me is not None:
                 self._beat_at_sec = self._now.boot_sec
 

@@ -116,7 +116,8 @@ class Life(MemberState):
         self._enter(Phase.LIVE)
         if self._departure.asked_sec is not None:
             self._enter(Phase.LEAVING)
-        self._say(FactKind.REGISTERED, f"registered as incarnation {answer.incarnation}")
+        number = answer.incarnation
+        self._say(FactKind.REGISTERED, f"registered as incarnation {number}", incarnation=number)
 
     def _on_rebound(self, answer: m.Rebound, sent: Instant) -> None:
         assert self._me is not None

@@ -4,6 +4,8 @@ Everything a member remembers is declared here, once. The methods here decide no
 the effects of the step, in order, and keep the one value that readers see up to date.
 """
 
+from dataclasses import replace
+
 from jobsync.core import messages as m
 from jobsync.core.belief import Belief
 from jobsync.core.departure import Departure
@@ -31,6 +33,8 @@ NEVER = float("inf")
 
 class MemberState:
     """The memory of one node, and its voice."""
+
+    _wants_since_sec: float | None = None  # Since when tokens are wanted that are not held.
 
     def __init__(self, name: str, settings: Settings, *, takes_tokens: bool = True) -> None:
         self.name = name
@@ -109,13 +113,20 @@ class MemberState:
     # --- telling -----------------------------------------------------------------------------------
 
     def _say(
-        self, kind: FactKind, text: str, level: str = "info", *, count: int = 1, took_sec: float | None = None
+        self,
+        kind: FactKind,
+        text: str,
+        level: str = "info",
+        *,
+        count: int = 1,
+        took_sec: float | None = None,
+        **details: str | int,
     ) -> None:
-        self._out.append(m.Report(Fact(kind, f"node {self.name!r}: {text}", level, count, took_sec)))
+        self._say_all([Fact(kind, text, level, count, took_sec, tuple(details.items()))])
 
     def _say_all(self, facts: list[Fact]) -> None:
         for fact in facts:
-            self._say(fact.kind, fact.text, fact.level, count=fact.count, took_sec=fact.took_sec)
+            self._out.append(m.Report(replace(fact, text=f"node {self.name!r}: {fact.text}")))
 
     def _tell(self, removed: TokenSet, added: TokenSet, reason: str) -> None:
         self._told = self._told or bool(added) or reason == m.NOTHING_TO_OWN
@@ -126,7 +137,8 @@ class MemberState:
         return m.Change(removed, added, max(self._plan_version, 0), reason)
 
     def _lose(self, tokens: TokenSet, reason: str, kind: FactKind) -> None:
-        self._say(kind, f"{len(tokens)} tokens are believed in no more ({reason})", "warning", count=len(tokens))
+        text = f"{len(tokens)} tokens are believed in no more ({reason})"
+        self._say(kind, text, "warning", count=len(tokens), reason=reason)
         if tokens and self.phase is not Phase.LEAVING:
             self._tell(tokens, TokenSet(), reason)
 

@@ -25,8 +25,16 @@ class Ownership(Life):
         if self._target is None or self._reread:
             return
         self._hand_over(self._belief.tokens - self._target, "rebalance")
-        if self._wanted():
+        if self._note_wanted():
             self._grow_at_sec = min(self._grow_at_sec, self._now.boot_sec)
+
+    def _note_wanted(self) -> bool:
+        """Tell whether tokens are wanted that are not held, and remember since when."""
+        if not self._wanted():
+            self._wants_since_sec = None
+        elif self._wants_since_sec is None:
+            self._wants_since_sec = self._now.boot_sec
+        return self._wants_since_sec is not None
 
     # --- giving up ---------------------------------------------------------------------------------
 
@@ -61,7 +69,8 @@ class Ownership(Life):
         if LEADERSHIP in question.tokens:
             self._say(FactKind.LEADS_NO_MORE, "the right to lead is given up")
         if freed := pool_of(question.tokens):
-            self._say(FactKind.GAVE_UP, f"{len(freed)} tokens given up", count=len(freed), took_sec=took_sec)
+            text = f"{len(freed)} tokens given up"
+            self._say(FactKind.GAVE_UP, text, count=len(freed), took_sec=took_sec, version=max(self._plan_version, 0))
 
     def _leave_question(self, me: m.Identity) -> m.Question | None:
         if self._reread:
@@ -103,9 +112,19 @@ class Ownership(Life):
             return
         self._belief.believe(grant)
         if LEADERSHIP in grant.tokens:
-            self._say(FactKind.LEADS, f"leads the fleet under epoch {grant.epoch}")
+            self._say(FactKind.LEADS, f"leads the fleet under epoch {grant.epoch}", epoch=grant.epoch)
+        took_sec = None if self._wants_since_sec is None else self._now.boot_sec - self._wants_since_sec
+        self._note_wanted()
         if added := pool_of(grant.tokens):
-            self._say(FactKind.GRANTED, f"{len(added)} tokens granted under epoch {grant.epoch}", count=len(added))
+            text = f"{len(added)} tokens granted under epoch {grant.epoch}"
+            self._say(
+                FactKind.GRANTED,
+                text,
+                count=len(added),
+                took_sec=took_sec,
+                version=max(self._plan_version, 0),
+                epoch=grant.epoch,
+            )
             self._tell(TokenSet(), added, "rebalance")
 
     def _on_held_grants(self, answer: m.HeldGrants) -> None:

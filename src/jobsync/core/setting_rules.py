@@ -139,6 +139,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "audit_retention_days": _DAYS,
     "rebalance_retention_days": _DAYS,
     "dead_node_retention_days": _DAYS,
+    "tracing": _FLAG,
 }
 
 

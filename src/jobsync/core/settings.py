@@ -91,6 +91,8 @@ class Settings:
     audit_retention_days: float | None = None
     rebalance_retention_days: float | None = 30
     dead_node_retention_days: float | None = 1
+    # True: spans for OpenTelemetry; see `jobsync.api.tracing`.
+    tracing: bool = False
     # Only `dataclasses.replace` passes it on; it is no setting.
     _given: InitVar[frozenset[str] | None] = None
 
@@ -244,6 +246,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "SYNC_TOKEN_REFRESH_INITIAL": "token_refresh_initial_interval_sec",
     "SYNC_TOKEN_REFRESH_STEADY": "token_refresh_steady_interval_sec",
     "SYNC_HASH_FUNCTION": "hash_function",
+    "SYNC_TRACING": "tracing",
 }
 
 

@@ -151,7 +151,8 @@ class FactKind(Enum):
 class Fact:
     """Something that happened: its stable name, a sentence for people, and how loud it is to be said.
 
-    `count` says how many (tokens, jobs) it was about, `took_sec` how long it took; only where that is of use.
+    `count` says how many (tokens, jobs) it was about, `took_sec` how long it took; only where that is of use. `details`
+    are what else a program would like to know, by name.
     """
 
     kind: FactKind
@@ -159,6 +160,7 @@ class Fact:
     level: str = "info"
     count: int = 1
     took_sec: float | None = None
+    details: tuple[tuple[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
