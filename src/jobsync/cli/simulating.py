@@ -3,11 +3,14 @@
 Loaded when the command is called: it needs a PostgreSQL of its own, from the `embedded` extra or the machine.
 """
 
+import gc
 import secrets
+import sys
 from collections.abc import Iterator
-from functools import partial
+from contextlib import contextmanager
 from itertools import count, islice
 from time import perf_counter
+from typing import Self
 
 import typer
 
@@ -63,6 +66,39 @@ def _verdict(tally: Tally, took_sec: float) -> Iterator[str]:
     yield f"                {tally.statements / took_sec:.0f} statements a second"
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Let the garbage collector rest: a fleet's events make few cycles, and it would walk over all nodes for them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class _Progress:
+    """How far something is: on a terminal one line that changes, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._rewrites = sys.stderr.isatty()
+        self._every_sec = 0.5 if self._rewrites else PROGRESS_EVERY_SEC
+        self._said_sec = perf_counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rewrites:
+            typer.echo("\r\033[K", nl=False, err=True)
+
+    def say(self, text: str) -> None:
+        """Say so, unless something was said just now."""
+        if perf_counter() < self._said_sec + self._every_sec:
+            return
+        self._said_sec = perf_counter()
+        typer.echo(f"\r\033[K{text}" if self._rewrites else text, nl=not self._rewrites, err=True)
+
+
 def plan_fleet(nodes: int, tokens: int, *, churn: float, minutes: float, round_trip_ms: float, seed: int) -> None:
     """Print what a fleet would do."""
     fleet = Fleet(
@@ -73,8 +109,8 @@ def plan_fleet(nodes: int, tokens: int, *, churn: float, minutes: float, round_t
         trip_sec=round_trip_ms / 2000,
     )
     began_sec = perf_counter()
-    with own_virtual_server() as virtual:
-        found = forecast(virtual, fleet, seed=seed, say=partial(typer.echo, err=True))
+    with own_virtual_server() as virtual, _nothing_collected(), _Progress() as progress:
+        found = forecast(virtual, fleet, seed=seed, say=progress.say)
     typer.echo("\n".join(_forecast_lines(fleet, found, perf_counter() - began_sec)))
 
 
@@ -83,7 +119,7 @@ def _forecast_lines(fleet: Fleet, found: Forecast, took_sec: float) -> Iterator[
     sec = max(found.watched_sec, 1e-9)
     moved_an_hour = found.moved / sec * 3600 / tokens
     yield f"{fleet.nodes} nodes, {tokens} tokens, {sec / 60:.0f} minutes of virtual time"
-    yield f"started         every token had its owner {found.settle_sec:.1f} s after the first node was started"
+    yield f"started         every token had its owner {found.settle_sec:.1f} s after all nodes were started at once"
     yield f"replaced        {found.left} left, {found.crashed} crashed, {found.joined} joined"
     yield f"moves           {found.moved} tokens in {found.plans} plans; {moved_an_hour:.3f} of all tokens an hour"
     yield f"coverage        {1 - found.gap_token_sec / (tokens * sec):.6%} of token time"

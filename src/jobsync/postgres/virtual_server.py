@@ -27,6 +27,7 @@ from jobsync.postgres.statement import Row, Statement, load_sql, run
 
 PREFIX = "sync_"
 USERS = 4
+TABLES = ("meta", "node", "grant", "target", "lock", "rebalance")
 SEARCH_PATH = "set search_path = sync_virtual, pg_catalog"
 QUIET = "set client_min_messages = error"
 _SURROUNDINGS = (
@@ -93,7 +94,7 @@ class VirtualServer:
             user.commit()
         self._conn.execute("set virtual.now = 0; set virtual.boot = 0; set virtual.pid = 0; set virtual.seed = 0")
         ensure_schema(self._conn, PREFIX)
-        for table in ("meta", "node", "grant", "target", "lock", "rebalance"):
+        for table in TABLES:
             # A vacuum comes when it likes, and moves rows about.
             self._conn.execute(f"alter table sync_{table} set (autovacuum_enabled = off)".encode())
 
@@ -185,6 +186,10 @@ class VirtualServer:
         for user in range(USERS):
             self.end_user(user, commit=False)
         self.script(load_sql("virtual", "reset", PREFIX), ("virtual.seed", str(seed)))
+
+    def tidy(self) -> None:
+        """Vacuum and analyse the tables, as a server does by itself that runs for a while."""
+        self.script("vacuum (analyze) " + ", ".join(f"sync_{table}" for table in TABLES))
 
     def open_session(self, pid: int, start_sec: float) -> None:
         """Let the server have a session."""

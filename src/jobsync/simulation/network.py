@@ -20,6 +20,7 @@ TRIP_SEC = 0.0005
 KNOCK_SEC = 1.0
 FROZEN_CHANCE = 0.004
 LOST_HINT_CHANCE = 0.1
+PONG = m.Pong()
 
 
 class Network:
@@ -90,15 +91,21 @@ class Network:
             server_sec += world.random.uniform(0.5, 5.0)
         world.agenda.after(self._trip(process) + server_sec, lambda: self._carry_out(process, session, question, sent))
 
+        def is_waited_for() -> bool:
+            return process.asked is question and process.session is session
+
         def give_up(now: Instant) -> m.Event | None:
-            if process.asked is not question or process.session is not session:
+            if not is_waited_for():
                 return None
             if process.stale is not None:
                 world.server.hang_up(process.stale)
             process.stale, process.session, process.asked = session, None, None
             return m.Broken(now, f"no answer to {type(question).__name__} in time")
 
-        world.agenda.after(process.clock.when(deadline_sec) - world.agenda.now_sec, lambda: process.deliver(give_up))
+        world.agenda.after(
+            process.clock.when(deadline_sec) - world.agenda.now_sec,
+            lambda: process.deliver(give_up) if is_waited_for() else None,
+        )
 
     def _carry_out(self, process: "Process", session: Session, question: m.Question, sent: Instant) -> None:
         world, server = self._world, self._world.server
@@ -178,6 +185,27 @@ class Network:
         """Let every client hear that the server went away."""
         for process in list(self._world.processes):
             self.break_client(process)
+
+
+class HealthyNetwork(Network):
+    """A network without faults: a ping, which no row knows of, goes to the server and back as one event."""
+
+    def ask(self, process: "Process", question: m.Question, deadline_sec: float) -> None:
+        """Send a question on its way."""
+        session = process.session
+        if session is None or not isinstance(question, m.Ping):
+            super().ask(process, question, deadline_sec)
+            return
+        process.asked = question
+        sent = process.now()
+
+        def back() -> None:
+            if process.asked is question and process.session is session and self._world.server.has(session):
+                self._world.saw(process.label, question, PONG)
+                process.asked = None
+                process.deliver(lambda now: m.Answered(now, sent, question, PONG))
+
+        self._world.agenda.after(2 * self.trip_sec, back)
 
 
 def _no_route(now: Instant) -> m.Event:

@@ -14,22 +14,19 @@ from functools import partial
 from random import Random
 
 from jobsync.core import messages as m
+from jobsync.core.pool import pool_of
 from jobsync.core.settings import Settings
 from jobsync.postgres.statement import Statement
 from jobsync.postgres.virtual_server import PREFIX, VirtualServer
 from jobsync.simulation.checkers import Checkers
+from jobsync.simulation.network import HealthyNetwork
 from jobsync.simulation.process import Process
 from jobsync.simulation.world import World
 
-START_WITHIN_SEC = 2.0
 ABSENT_SEC = (1.0, 60.0)
 LOOK_EVERY_SEC = 0.5
-
-
-GRANTED = Statement(
-    "select g.node, sum(upper(r) - lower(r))::integer "
-    f"from {PREFIX}grant g, unnest(g.tokens - '{{[-1,0)}}') r group by g.node"
-)
+TIDY_EVERY_SEC = 60.0
+STATEMENTS_A_WORD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Forecast:
 
     `gap_token_sec` adds up, over all tokens, the seconds in which one had no owner, once all had one; `uncovered_sec`
     is for how long any had none. `moved` counts tokens that changed hands, `plans` the distributions that moved some.
-    `settle_sec` is how long the fleet needed until every token had its owner.
+    `settle_sec` is how long the fleet needed, started all at once, until every token had its owner.
     """
 
     settle_sec: float = 0.0
@@ -84,18 +81,22 @@ class Unjudged(Checkers):
 
 
 class PlannedWorld(World):
-    """A healthy world that keeps count."""
+    """A healthy world that keeps count. It looks at no row: what is granted is read off questions and answers."""
 
-    def __init__(self, virtual: VirtualServer, fleet: Fleet, seed: int) -> None:
+    def __init__(self, virtual: VirtualServer, fleet: Fleet, seed: int, say: Callable[[str], object]) -> None:
         super().__init__(virtual, seed, checks=Unjudged())
         self.forecast = Forecast()
         self.counts = False
         self._fleet = fleet
+        self._say = say
+        self._statements = 0
         self._total = fleet.settings.total_tokens
+        self._granted: dict[str, int] = {}
         self._owned = 0
         self._since_sec: float | None = None
         self.server.shows = False
         self.server.pids = range(100, 400 + 4 * fleet.nodes)
+        self.network = HealthyNetwork(self, direct=True)
         self.network.trip_sec = fleet.trip_sec
 
     @property
@@ -103,78 +104,90 @@ class PlannedWorld(World):
         """Whether every token is granted to a node that is there."""
         return self._owned == self._total
 
-    def saw(self, label: str, question: m.Question, answer: m.Answer | None) -> None:
-        """Keep count of what the database did."""
-        super().saw(label, question, answer)
-        if self.counts:
-            if isinstance(question, m.Ping):
-                self.forecast.pings += 1
-            else:
-                self.forecast.statements[type(question).__name__] += 1
-        if isinstance(question, m.Grow | m.Shrink | m.Fence):
-            self._count_owned()
+    def join(self, name: str) -> None:
+        """Start a node."""
+        self._granted[name] = 0
+        self.start(name, self._fleet.settings)
+        self.forecast.joined += self.counts
 
     def end(self, process: Process, *, session_lingers_sec: float = 0.002) -> None:
         """End a process; what it was granted has no owner until another node is."""
         super().end(process, session_lingers_sec=session_lingers_sec)
-        self._count_owned()
+        self._note_granted(process.name, -self._granted[process.name])
+        del self._granted[process.name]
 
-    def _count_owned(self) -> None:
-        there = {process.name for process in self.processes}
-        owned = sum(count for node, count in self.server.look(GRANTED) if node in there)
+    def saw(self, label: str, question: m.Question, answer: m.Answer | None) -> None:
+        """Keep count of what the database did."""
+        super().saw(label, question, answer)
+        if isinstance(question, m.Ping):
+            self.forecast.pings += self.counts
+            return
+        self.forecast.statements[type(question).__name__] += self.counts
+        match question, answer:
+            case m.Grow(me=me), m.Growth(grant=grant) if grant is not None:
+                self._note_granted(me.name, len(pool_of(grant.tokens)))
+            case m.Shrink(me=me, tokens=tokens), m.Shrunk():
+                self._note_granted(me.name, -len(pool_of(tokens)))
+            case _:
+                pass
+        self._statements += 1
+        if self._statements % STATEMENTS_A_WORD == 0:
+            self.say_where()
+
+    def say_where(self) -> None:
+        """Say how far it is."""
+        there = f"{len(self.processes)} nodes, {self._owned} of {self._total} tokens have an owner"
+        self._say(f"{self.agenda.now_sec:.1f} s of virtual time: {there}")
+
+    def _note_granted(self, name: str, more: int) -> None:
+        if name not in self._granted:  # What a node asked for before it crashed is the dead's.
+            return
         now_sec = self.agenda.now_sec
-        if self.counts and self._since_sec is not None:
+        if self.counts and self._since_sec is not None and not self.covered:
             self.forecast.gap_token_sec += (self._total - self._owned) * (now_sec - self._since_sec)
-            if not self.covered:
-                self.forecast.uncovered_sec += now_sec - self._since_sec
-        self._since_sec, self._owned = now_sec, owned
+            self.forecast.uncovered_sec += now_sec - self._since_sec
+        self._granted[name] += more
+        self._owned += more
+        self._since_sec = now_sec
 
 
 def forecast(virtual: VirtualServer, fleet: Fleet, *, seed: int = 0, say: Callable[[str], object] = str) -> Forecast:
     """Let a fleet begin, and live for so many minutes of virtual time; `say` is told how far it is, in words."""
-    world = PlannedWorld(virtual, fleet, seed)
+    world = PlannedWorld(virtual, fleet, seed, say)
     names = iter(f"node-{number}" for number in range(1, 10**9))
     for _ in range(fleet.nodes):
-        name = next(names)
-        world.agenda.after(world.random.uniform(0, START_WITHIN_SEC), partial(_start, world, fleet, name))
-    while not world.covered or len(world.processes) < fleet.nodes:
+        world.join(next(names))  # All at once, which is one deal: each that came later would move tokens of all.
+    while not world.covered:
         world.agenda.run(LOOK_EVERY_SEC)
     _at_rest(world)
     world.forecast.settle_sec = world.agenda.now_sec
-    say(f"{len(world.processes)} nodes are up")
+    virtual.tidy()
     plans, moved = _history(world)
     world.counts = True
     began_sec = world.agenda.now_sec
     end_sec = began_sec + fleet.minutes * 60
     dice = Random(f"churn of {seed}")
+    world.agenda.after(TIDY_EVERY_SEC, partial(_tidy, world, virtual))
     while fleet.churn_per_hour > 0:
         next_sec = dice.expovariate(fleet.churn_per_hour / 3600)
         if world.agenda.now_sec + next_sec >= end_sec:
             break
-        _run(world, next_sec, say)
-        _replace(world, fleet, next(names), dice)
-    _run(world, end_sec - world.agenda.now_sec, say)
+        world.agenda.run(next_sec)
+        _replace(world, next(names), dice)
+    world.agenda.run(end_sec - world.agenda.now_sec)
     world.forecast.watched_sec = world.agenda.now_sec - began_sec
     plans_now, moved_now = _history(world)
     world.forecast.plans, world.forecast.moved = plans_now - plans, moved_now - moved
     return world.forecast
 
 
-def _run(world: PlannedWorld, sec: float, say: Callable[[str], object]) -> None:
-    """Let time pass, and say so once a virtual minute."""
-    end_sec = world.agenda.now_sec + sec
-    while (minute_ends_sec := (world.agenda.now_sec // 60 + 1) * 60) <= end_sec:
-        world.agenda.run(minute_ends_sec - world.agenda.now_sec)
-        say(f"{minute_ends_sec / 60:.0f} minutes of virtual time have passed")
-    world.agenda.run(end_sec - world.agenda.now_sec)
+def _tidy(world: PlannedWorld, virtual: VirtualServer) -> None:
+    """Do now and then what autovacuum does, which is off in a simulation: it comes when it likes."""
+    virtual.tidy()
+    world.agenda.after(TIDY_EVERY_SEC, partial(_tidy, world, virtual))
 
 
-def _start(world: PlannedWorld, fleet: Fleet, name: str) -> None:
-    world.start(name, fleet.settings)
-    world.forecast.joined += world.counts
-
-
-def _replace(world: PlannedWorld, fleet: Fleet, name: str, dice: Random) -> None:
+def _replace(world: PlannedWorld, name: str, dice: Random) -> None:
     """Take a node out, by a graceful exit or a crash; another one comes a little later."""
     if world.processes:
         gone: Process = dice.choice(world.processes)
@@ -184,7 +197,7 @@ def _replace(world: PlannedWorld, fleet: Fleet, name: str, dice: Random) -> None
         else:
             world.forecast.crashed += 1
             world.end(gone)
-    world.agenda.after(dice.uniform(*ABSENT_SEC), lambda: _start(world, fleet, name))
+    world.agenda.after(dice.uniform(*ABSENT_SEC), partial(world.join, name))
 
 
 def _at_rest(world: PlannedWorld) -> None:

@@ -12,6 +12,7 @@ from jobsync.core.holding import Holding
 from jobsync.core.leases import Instant
 from jobsync.core.pool import LEADERSHIP
 from jobsync.core.tokens import TokenSet
+from jobsync.simulation.agenda import Place
 from jobsync.simulation.checkers import believed
 from jobsync.simulation.clocks import NodeClock
 from jobsync.simulation.server import Session
@@ -54,7 +55,8 @@ class Process:
         self._events: list[m.Event] = []
         self._effects: list[m.Effect] = []
         self._stepping = False
-        self._wake = 0
+        self._wake: Place | None = None  # when the member wants to be woken
+        self._alarm: Place | None = None  # when the first alarm rings that is set: then, or before
         self._callbacks_free_sec = 0.0
         self.label = f"{name}#{number}"
 
@@ -169,6 +171,8 @@ class Process:
 
     def _publish(self, standing: m.Standing) -> None:
         self.standing = standing
+        if not self._world.judged:
+            return
         holding = standing.holding
         self._world.checks.answers(
             self.number,
@@ -179,13 +183,27 @@ class Process:
         )
 
     def _wake_at(self, boot_sec: float) -> None:
-        self._wake += 1
-        serial = self._wake
-        if boot_sec != float("inf"):
-            self._world.agenda.after(
-                self.clock.when(boot_sec) - self._world.agenda.now_sec + NO_SLACK_SEC,
-                lambda: self.deliver(lambda now: m.Ticked(now) if serial == self._wake else None),
-            )
+        if boot_sec == float("inf"):
+            self._wake = None
+            return
+        agenda = self._world.agenda
+        self._wake = agenda.place_after(self.clock.when(boot_sec) - agenda.now_sec + NO_SLACK_SEC)
+        if self._alarm is None or self._wake < self._alarm:
+            self._set_alarm(self._wake)
+
+    def _set_alarm(self, place: Place) -> None:
+        self._alarm = place
+        self._world.agenda.put(place, lambda: self._ring(place))
+
+    def _ring(self, place: Place) -> None:
+        """Wake the member; or set the alarm anew, where it has asked for more sleep since, as it nearly always has."""
+        if place is not self._alarm:
+            return
+        self._alarm, wake = None, self._wake
+        if wake is not None and wake is not place:
+            self._set_alarm(wake)
+        elif wake is not None:
+            self.deliver(lambda now: m.Ticked(now) if wake is self._wake else None)
 
     # --- the application -------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class World:
         self.random = Random(seed)
         self.agenda = Agenda(traced=traced)
         self.checks = Checkers() if checks is None else checks
+        self.judged = checks is None
         self.server = SimulatedServer(virtual, self.agenda, self.checks, self.random)
         self.network = Network(self, direct=direct)
         self.processes: list[Process] = []
