@@ -14,6 +14,8 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from jobsync.core.log_events import Event, marks
+
 log = logging.getLogger("jobsync")
 
 R = TypeVar("R")
@@ -81,7 +83,12 @@ async def outcome_of(future: "Future[R]", *, late_error_level: int = logging.WAR
         if not heard.done():
             heard.set_result(None)
         elif (error := future.exception()) is not None:
-            log.log(late_error_level, "a call that was cancelled has failed since: %s", error)
+            log.log(
+                late_error_level,
+                "a call that was cancelled has failed since: %s",
+                error,
+                extra=marks(Event.LATE_CALL_FAILED),
+            )
 
     def tell(_: "Future[R]") -> None:
         with suppress(RuntimeError):  # The loop is closed: nobody waits any more.

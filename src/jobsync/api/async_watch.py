@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 
+from jobsync.core.log_events import Event, marks
 from jobsync.runtime.clock import boot_sec
 
 BEAT_SEC = 0.5
@@ -71,6 +72,7 @@ class LoopWatch:
                 "long computation; callbacks and loops over tasks wait for it, the lease does not",
                 self._node_name,
                 self.blocked_now_sec,
+                extra=marks(Event.LOOP_BLOCKED, node=self._node_name, seconds=self.blocked_now_sec),
             )
 
     def _settle(self) -> None:
@@ -82,4 +84,5 @@ class LoopWatch:
                 "another process",
                 self._node_name,
                 blocked_sec,
+                extra=marks(Event.LOOP_WAS_BLOCKED, node=self._node_name, seconds=blocked_sec),
             )

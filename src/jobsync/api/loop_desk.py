@@ -9,6 +9,7 @@ from jobsync.api.batching import Batch
 from jobsync.api.membership import AnyNode
 from jobsync.core.errors import DatabaseUnavailable
 from jobsync.core.holding import Holding
+from jobsync.core.log_events import Event, marks
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.solo import SoloLedger
@@ -91,7 +92,12 @@ class LoopDesk:
             try:
                 return ask()
             except DatabaseUnavailable as error:
-                log.warning("node %r: the loop waits for the database: %s", self._node.name, error)
+                log.warning(
+                    "node %r: the loop waits for the database: %s",
+                    self._node.name,
+                    error,
+                    extra=marks(Event.TASKS_WAIT, node=self._node.name),
+                )
                 self.pause(AWAY_SEC)
         return nothing
 

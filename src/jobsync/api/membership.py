@@ -16,6 +16,7 @@ from jobsync.api.tasks_loop import TaskLoop
 from jobsync.api.token_index import TokenIndex, TokenMemo
 from jobsync.core.errors import CoordinationDisabled, NotRunning
 from jobsync.core.hashing import HASH_FUNCTIONS
+from jobsync.core.log_events import Event, marks
 from jobsync.core.settings import Settings
 from jobsync.core.tasks import Task, TaskId, as_task
 from jobsync.core.tokens import TokenSet
@@ -158,6 +159,7 @@ class Membership:
                 "job %r stands alone and owns every task, since nothing is configured: neither coordination_config nor "
                 "a config, nor any SYNC_ variable; if that is meant, say coordination_config=None",
                 self._name,
+                extra=marks(Event.NOTHING_CONFIGURED, node=self._name),
             )
         node = self._node = SoloNode(self._name, self._standing_alone_with)
         self._ledger = SoloLedger(self._given_date or local_today())
@@ -206,7 +208,11 @@ class Membership:
     def _lock_desk(self) -> LockDesk | None:
         self._running()
         if self._desk is None:
-            log.info("node %r stands alone: locks bind nothing here, and none are kept", self._name)
+            log.info(
+                "node %r stands alone: locks bind nothing here, and none are kept",
+                self._name,
+                extra=marks(Event.LOCKS_NOT_KEPT, node=self._name),
+            )
         return self._desk
 
     def _enter_run(self, node: Node, run: str) -> date:
@@ -218,6 +224,7 @@ class Membership:
                 run,
                 day,
                 self._given_date,
+                extra=marks(Event.RUN_DATE_STANDS, node=self._name, run=run),
             )
         return day
 

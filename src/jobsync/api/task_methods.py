@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from jobsync.api.claim import Claim
 from jobsync.api.loop_desk import LoopDesk
@@ -12,6 +12,7 @@ from jobsync.api.membership import Membership
 from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.core.errors import AlreadyDone, CoordinationDisabled, InvalidArgument, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
+from jobsync.core.log_events import Event, marks
 from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
 from jobsync.runtime.ledger import Ledger
 from jobsync.runtime.node import Node
@@ -19,6 +20,10 @@ from jobsync.runtime.solo import SoloLedger
 from jobsync.runtime.transactions import OwnedWork, owned_transaction
 
 log = logging.getLogger("jobsync")
+
+# Made once: whoever offers every task of a fleet to `add_task` is told no more often than anything.
+_NOT_OWNED: Final = marks(Event.TASK_NOT_OWNED)
+_TAKEN: Final = marks(Event.TASK_TAKEN)
 
 
 class TaskMethods(Membership):
@@ -100,12 +105,18 @@ class TaskMethods(Membership):
         text = as_task(task).text
         ledger = self._working()
         if not self.can_claim_task(task):
-            log.debug("node %r: task %r is another node's", self._name, text)
+            log.debug("node %r: task %r is another node's", self._name, text, extra=_NOT_OWNED)
             return False
         if self._run is None:
             ledger.claim_soon(text)
         elif text not in self._claim_now(ledger, [text]):
-            log.debug("node %r: task %r is claimed or done by another node in run %r", self._name, text, self._run)
+            log.debug(
+                "node %r: task %r is claimed or done by another node in run %r",
+                self._name,
+                text,
+                self._run,
+                extra=_TAKEN,
+            )
             return False
         return True
 

@@ -18,6 +18,7 @@ from typing import Any
 from jobsync import InvalidArgument, JobsyncError, ProcessingWorker
 from jobsync.cli.processes import watch_lifeline
 from jobsync.cli.targets import find_attribute
+from jobsync.core.log_events import Event, marks
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LOOK_SEC = 0.2
@@ -94,12 +95,26 @@ def run(worker: ProcessingWorker) -> None:
     for number in SIGNALS:
         signal.signal(number, hear)
     worker.start()
-    log.info("worker %s runs up to %d jobs at once", worker.worker_id, worker.get_status().max_concurrent_jobs)
+    log.info(
+        "worker %s runs up to %d jobs at once",
+        worker.worker_id,
+        worker.get_status().max_concurrent_jobs,
+        extra=marks(Event.WORKER_BEGAN, worker=worker.worker_id, slots=worker.get_status().max_concurrent_jobs),
+    )
     while not worker.wait(LOOK_SEC):
         if not heard.empty():
-            log.info("worker %s was told to stop: it lets its jobs finish", worker.worker_id)
+            log.info(
+                "worker %s was told to stop: it lets its jobs finish",
+                worker.worker_id,
+                extra=marks(Event.WORKER_TOLD_TO_STOP, worker=worker.worker_id),
+            )
             left = "" if worker.stop() else "; handlers that did not end in time were left, and their jobs released"
-            log.info("worker %s has stopped%s", worker.worker_id, left)
+            log.info(
+                "worker %s has stopped%s",
+                worker.worker_id,
+                left,
+                extra=marks(Event.WORKER_STOPPED, worker=worker.worker_id),
+            )
 
 
 def main(arguments: list[str]) -> int:

@@ -32,6 +32,7 @@ from typing import Self
 from psycopg.conninfo import make_conninfo
 
 from jobsync.core.errors import DatabaseUnavailable, InvalidArgument
+from jobsync.core.log_events import Event, marks
 from jobsync.postgres import keeper
 from jobsync.postgres.binaries import Account, account_for, find_binaries, reachable_by
 from jobsync.postgres.keeper import Home, Postmaster
@@ -284,7 +285,12 @@ def _start_keeper(home: Home) -> None:
             f"The embedded PostgreSQL {binaries.version} in {str(home.path)!r} did not start. "
             f"{_closed_parent(home, account)}{_log_end(home)}"
         )
-    _logger.info("An embedded PostgreSQL %s keeps its data in %s", binaries.version, home.path)
+    _logger.info(
+        "An embedded PostgreSQL %s keeps its data in %s",
+        binaries.version,
+        home.path,
+        extra=marks(Event.EMBEDDED_STARTED, directory=str(home.path)),
+    )
 
 
 def _open_log(home: Home) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from jobsync.core.log_events import Event, marks
 from jobsync.core.messages import NOTHING_TO_OWN, Change
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime.clock import boot_sec
@@ -185,7 +186,12 @@ class Callbacks:
         try:
             function(*args)
         except BaseException:  # sys.exit() too: this thread must outlive whatever a callback does.
-            log.exception("node %r: %s raised; coordination goes on", listener.name, what)
+            log.exception(
+                "node %r: %s raised; coordination goes on",
+                listener.name,
+                what,
+                extra=marks(Event.CALLBACK_FAILED, node=listener.name, callback=what),
+            )
         finally:
             self._calling_since_sec = None
         took_sec = boot_sec() - began_sec
@@ -195,4 +201,5 @@ class Callbacks:
                 listener.name,
                 what,
                 took_sec,
+                extra=marks(Event.CALLBACK_SLOW, node=listener.name, callback=what, seconds=took_sec),
             )

@@ -9,6 +9,7 @@ import logging
 import threading
 
 from jobsync.core.errors import JobsyncError
+from jobsync.core.log_events import Event, marks
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.records import Records
 from jobsync.runtime.clock import boot_sec
@@ -49,5 +50,7 @@ class DaySweeper:
                 dropped += outcome == "dropped"
                 threading.Event().wait(PAUSE_SEC)
         except JobsyncError as error:
-            log.info("old days of claims and audits are dropped another time: %s", error)
+            log.info(
+                "old days of claims and audits are dropped another time: %s", error, extra=marks(Event.OLD_DAYS_LATER)
+            )
         return dropped

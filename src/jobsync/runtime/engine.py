@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from jobsync.core import messages as m
 from jobsync.core.errors import JobsyncError
 from jobsync.core.leases import Instant
+from jobsync.core.log_events import Event, marks
 from jobsync.core.member import Member
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.opening import PING, open_script
@@ -129,7 +130,12 @@ class Engine:
         self._thread.join(timeout_sec)
         if self._thread.is_alive():
             # Better gone than half gone: the session ends, and the others take everything over within a second.
-            log.warning("node %r could not leave within %.0f s; it is cut off", self._member.name, timeout_sec)
+            log.warning(
+                "node %r could not leave within %.0f s; it is cut off",
+                self._member.name,
+                timeout_sec,
+                extra=marks(Event.LEAVE_CUT_OFF, node=self._member.name, seconds=timeout_sec),
+            )
             self._finish()
             self.post(m.Ticked)
             return False
@@ -158,7 +164,11 @@ class Engine:
                 if not self._finished and boot_sec() >= self._wake_at_sec:
                     self._step(m.Ticked(now()))
         except BaseException as error:
-            log.exception("node %r: the engine failed; it owns nothing any more", self._member.name)
+            log.exception(
+                "node %r: the engine failed; it owns nothing any more",
+                self._member.name,
+                extra=marks(Event.ENGINE_FAILED, node=self._member.name),
+            )
             self.error = JobsyncError(
                 f"the engine of node {self._member.name!r} failed: {error!r}; see the log, and restart it"
             )
@@ -227,7 +237,12 @@ class Engine:
     def _finish(self) -> None:
         lost = self.standing.holding.tokens
         if self.error is not None and not self._finished:
-            log.error("node %r is out of the fleet: %s", self._member.name, self.error)
+            log.error(
+                "node %r is out of the fleet: %s",
+                self._member.name,
+                self.error,
+                extra=marks(Event.OUT_OF_FLEET, node=self._member.name),
+            )
             if lost:
                 self._hooks.tell(m.Change(lost, TokenSet(), self.standing.plan_version, "engine ended"))
         self.standing = m.NOBODY
@@ -340,7 +355,13 @@ class Engine:
                 self._step(m.ConnectFailed(now(), misfit))
                 return
             if not is_lock_conflict(done.error):
-                log.error("node %r: %s failed: %s", self._member.name, type(asked.question).__name__, done.error)
+                log.error(
+                    "node %r: %s failed: %s",
+                    self._member.name,
+                    type(asked.question).__name__,
+                    done.error,
+                    extra=marks(Event.QUESTION_FAILED, node=self._member.name, question=type(asked.question).__name__),
+                )
             self._step(m.Refused(now(), asked.question, str(done.error).strip()))
 
     def _abandon(self, asked: _Asked) -> None:

@@ -7,6 +7,8 @@ session listened. So everybody is told once whenever listening begins, and whoev
 import logging
 from collections.abc import Callable
 
+from jobsync.core.log_events import Event, marks
+
 log = logging.getLogger("jobsync")
 
 
@@ -34,4 +36,4 @@ class JobHearers:
             try:
                 heard()
             except Exception:
-                log.exception("a listener for jobs failed")
+                log.exception("a listener for jobs failed", extra=marks(Event.JOB_LISTENER_FAILED))

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from jobsync.core.errors import JobStopped, LeaderTimeout
 from jobsync.core.holding import Fence, Holding
+from jobsync.core.log_events import Event, marks
 from jobsync.core.messages import Standing
 from jobsync.core.pool import LEADERSHIP
 from jobsync.core.retry import Retry
@@ -146,6 +147,7 @@ class Lead:
             "node %r: leadership (epoch %d) is lost; what leads here is told to end: another process may lead now",
             self._node.name,
             self.epoch,
+            extra=marks(Event.LEAD_LOST, node=self._node.name, epoch=self.epoch),
         )
         if not self._left.wait(OVERRUN_SEC):
             log.warning(
@@ -154,6 +156,7 @@ class Lead:
                 self._node.name,
                 self.epoch,
                 OVERRUN_SEC,
+                extra=marks(Event.LEAD_OVERRUN, node=self._node.name, epoch=self.epoch),
             )
 
     def let_go(self) -> None:
@@ -247,7 +250,11 @@ class Singleton:
             return
         thread.join(max(0.0, until_sec - boot_sec()))
         if thread.is_alive():
-            log.warning("singleton %r goes on although its job ends: let it look at lead.wait()", self.name)
+            log.warning(
+                "singleton %r goes on although its job ends: let it look at lead.wait()",
+                self.name,
+                extra=marks(Event.SINGLETON_OVERRUN, singleton=self.name),
+            )
             lead.let_go()
 
     def _run(self, node: LeadingNode, stop: Flag) -> None:
@@ -271,14 +278,25 @@ class Singleton:
                     retry.succeeded()
                     lead.wait()
         except JobStopped:
-            log.debug("singleton %r ends with its job", self.name)
+            log.debug(
+                "singleton %r ends with its job", self.name, extra=marks(Event.SINGLETON_ENDED, singleton=self.name)
+            )
         except Exception:
-            log.exception("singleton %r ends, since its node did", self.name)
+            log.exception(
+                "singleton %r ends, since its node did",
+                self.name,
+                extra=marks(Event.SINGLETON_NODE_ENDED, singleton=self.name),
+            )
 
     def _run_once(self, lead: Lead) -> bool:
         try:
             self._call(lead)
         except BaseException:  # sys.exit() too: it would end this thread, and nobody would hear of it.
-            log.exception("singleton %r raised under epoch %d; it is tried again", self.name, lead.epoch)
+            log.exception(
+                "singleton %r raised under epoch %d; it is tried again",
+                self.name,
+                lead.epoch,
+                extra=marks(Event.SINGLETON_FAILED, singleton=self.name, epoch=lead.epoch),
+            )
             return False
         return True

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import date
 
 from jobsync.core.errors import JobsyncError
+from jobsync.core.log_events import Event, marks
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.records import Records, is_duplicate
 from jobsync.postgres.statement import Statement
@@ -325,9 +326,19 @@ class Ledger:
                 self._due_sec = boot_sec() + RETRY_SEC
             self._changed.ring()
         if isinstance(error, JobsyncError):
-            log.warning("%d claims and audits wait for the database: %s", self.pending, error)
+            log.warning(
+                "%d claims and audits wait for the database: %s",
+                self.pending,
+                error,
+                extra=marks(Event.RECORDS_WAIT, count=self.pending),
+            )
         elif error is not None:
-            log.error("%d claims and audits could not be written, and are kept", self.pending, exc_info=error)
+            log.error(
+                "%d claims and audits could not be written, and are kept",
+                self.pending,
+                exc_info=error,
+                extra=marks(Event.RECORDS_KEPT, count=self.pending),
+            )
 
     def _write_claims(self, claims: dict[str, int]) -> None:
         for incarnation, items in by_holder(claims):
@@ -346,6 +357,7 @@ class Ledger:
                 len(taken),
                 self.run_name,
                 next(iter(taken)),
+                extra=marks(Event.RECORDS_TAKEN_OVER, run=self.run_name, count=len(taken)),
             )
         with self._lock:
             self._taken |= taken
@@ -397,4 +409,5 @@ class Ledger:
                 "%d claims and audits are lost: the database took none of them for %g s at the exit",
                 self.pending,
                 patience_sec,
+                extra=marks(Event.RECORDS_LOST, count=self.pending),
             )

@@ -15,6 +15,7 @@ from datetime import date
 from jobsync.core import messages as m
 from jobsync.core.errors import EnterTimeout, JobsyncError, NotRunning
 from jobsync.core.holding import Holding
+from jobsync.core.log_events import Event, marks, marks_of
 from jobsync.core.member import Member
 from jobsync.core.settings import Settings, Timing
 from jobsync.core.tokens import TokenSet
@@ -82,7 +83,7 @@ class Node:
         """Begin to join, unless that has begun."""
         if self.engine.never_started:
             for doubt in self.settings.doubts():
-                log.warning("node %r: %s", self.name, doubt)
+                log.warning("node %r: %s", self.name, doubt, extra=marks(Event.SETTINGS_DOUBTFUL, node=self.name))
             self.engine.start()
 
     def wait_until_in(self, *, wait_sec: float | None, stop: Flag) -> None:
@@ -274,7 +275,12 @@ class Node:
             try:
                 ledger.flush()
             except JobsyncError as error:
-                log.warning("node %r: before a hand-over: %s", self.name, error)
+                log.warning(
+                    "node %r: before a hand-over: %s",
+                    self.name,
+                    error,
+                    extra=marks(Event.RECORDS_BEFORE_HANDOVER, node=self.name),
+                )
             finally:
                 latch.count_down()
 
@@ -291,6 +297,6 @@ class Node:
 
     def say(self, fact: m.Fact) -> None:
         """Say a fact: to the log, and to whoever counts them."""
-        log.log(LEVELS[fact.level], "%s", fact.text, extra={"jobsync_fact": fact.kind.value})
+        log.log(LEVELS[fact.level], "%s", fact.text, extra=marks_of(fact, self.name))
         for hear in self.hearers:
             hear(fact)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from jobsync.core.errors import ExtraMissing
+from jobsync.core.log_events import Event, marks
 from jobsync.core.queue.periodic import decide_round, until_next_minute_sec
 from jobsync.postgres.queue_admin import PeriodicStatements, look_of
 from jobsync.postgres.statement import Row, Statement
@@ -90,5 +91,5 @@ class Periodic:
 
     def _complain(self, complaints: set[str]) -> None:
         for text in sorted(complaints - self._complaints):
-            log.error("%s", text)
+            log.error("%s", text, extra=marks(Event.PERIODIC_REFUSED))
         self._complaints = frozenset(complaints)

@@ -2,6 +2,7 @@
 
 import logging
 
+from jobsync.core.log_events import Event, marks
 from jobsync.core.settings import Settings
 from jobsync.postgres.embedded import EmbeddedServer, acquire
 from jobsync.postgres.pool import Pool
@@ -26,7 +27,12 @@ class Doorway:
         if dsn == EMBEDDED:
             self._server = acquire()
             dsn = self._server.dsn
-            log.info("using the embedded PostgreSQL %s, data in %s", self._server.version, self._server.data_dir)
+            log.info(
+                "using the embedded PostgreSQL %s, data in %s",
+                self._server.version,
+                self._server.data_dir,
+                extra=marks(Event.EMBEDDED_IN_USE, directory=str(self._server.data_dir)),
+            )
         self.place: Place = place_of(settings, dsn)
 
     def session_place(self) -> Place:

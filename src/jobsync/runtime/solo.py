@@ -8,6 +8,7 @@ from datetime import date
 
 from jobsync.core import messages as m
 from jobsync.core.holding import Grant, Holding
+from jobsync.core.log_events import Event, marks
 from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
@@ -56,7 +57,11 @@ class SoloNode:
 
     def enter(self) -> None:
         """Tell the callbacks that everything is this node's, once."""
-        log.info("node %r: coordination is off: this process does every task", self.name)
+        log.info(
+            "node %r: coordination is off: this process does every task",
+            self.name,
+            extra=marks(Event.STANDS_ALONE, node=self.name),
+        )
         held = self.engine.standing.holding.tokens
         self.callbacks.tell(m.Change(TokenSet(), held, 1, "stand-alone"))
 

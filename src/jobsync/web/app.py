@@ -20,6 +20,7 @@ from starlette.routing import Route
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.metrics.fleet import FleetCollector
 from jobsync.core.errors import ExtraMissing, JobsyncError
+from jobsync.core.log_events import Event, marks
 from jobsync.core.queue.stored import ENDS, STATUSES, UNFINISHED
 from jobsync.web.desk import JOBS_A_PAGE, Desk
 from jobsync.web.drawing import ASSETS, Drawing, is_same
@@ -232,10 +233,14 @@ class Dashboard:
         if not comes_from_here(request):
             return await self._page(request, "login.html", status=403, wrong="The form came from another site.")
         if not self._guard.accepts(form.get("token", "")):
-            log.warning("dashboard: a wrong token from %s", _who(request))
+            log.warning(
+                "dashboard: a wrong token from %s",
+                _who(request),
+                extra=marks(Event.LOGIN_REFUSED, client=_who(request)),
+            )
             await asyncio.sleep(WRONG_TOKEN_SEC)
             return await self._page(request, "login.html", status=403, wrong="This is not the token.")
-        log.info("dashboard: logged in from %s", _who(request))
+        log.info("dashboard: logged in from %s", _who(request), extra=marks(Event.LOGGED_IN, client=_who(request)))
         response = RedirectResponse("./", 303)
         response.set_cookie(
             COOKIE, self._guard.new_session(), max_age=SESSION_SEC, path=request.scope.get("root_path") or "/",
@@ -253,7 +258,12 @@ class Dashboard:
         form = await _form(request)
         refusal = self._guard.refusal(request, form)
         if refusal is not None:
-            log.warning("dashboard: refused an action from %s: %s", _who(request), refusal)
+            log.warning(
+                "dashboard: refused an action from %s: %s",
+                _who(request),
+                refusal,
+                extra=marks(Event.ACTION_FORBIDDEN, client=_who(request)),
+            )
             return await self._page(request, "refused.html", status=403, why=refusal)
         try:
             act = json.loads(form.get("act", ""))
@@ -265,10 +275,22 @@ class Dashboard:
         try:
             said = await asyncio.to_thread(self._desk.act, act, minutes=form.get("minutes", ""), by=by)
         except JobsyncError as error:
-            log.warning("dashboard: %s from %s was refused: %s", act, _who(request), error)
+            log.warning(
+                "dashboard: %s from %s was refused: %s",
+                act,
+                _who(request),
+                error,
+                extra=marks(Event.ACTION_REFUSED, client=_who(request), act=str(act)),
+            )
             said, is_well = str(error), False
         else:
-            log.info("dashboard: %s from %s: %s", act, _who(request), said)
+            log.info(
+                "dashboard: %s from %s: %s",
+                act,
+                _who(request),
+                said,
+                extra=marks(Event.ACTION_DONE, client=_who(request), act=str(act)),
+            )
             is_well = True
         self.poller.hurry()
         if "application/json" in request.headers.get("accept", ""):

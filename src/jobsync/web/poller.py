@@ -13,6 +13,7 @@ from jobsync.api.clock import boot_sec
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.fleet_view import FleetReader, FleetView, open_reader
 from jobsync.core.errors import JobsyncError
+from jobsync.core.log_events import Event, marks
 
 log = logging.getLogger("jobsync.web")
 
@@ -139,7 +140,7 @@ class Poller:
             except JobsyncError as error:
                 self._publish(began_sec, None, str(error))
             except Exception:
-                log.exception("the live page cannot read the fleet")
+                log.exception("the live page cannot read the fleet", extra=marks(Event.FLEET_UNREADABLE))
                 self._publish(began_sec, None, "reading the fleet failed: see the log of the dashboard")
             self._rest(self._every_sec)
 

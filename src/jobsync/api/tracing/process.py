@@ -15,6 +15,7 @@ from typing import Any, Final
 from jobsync.api.tracing.otel import Library
 from jobsync.api.tracing.tasks import TaskSpans
 from jobsync.core.errors import Cancel, Retry
+from jobsync.core.log_events import Event, marks
 from jobsync.core.messages import Fact, FactKind
 from jobsync.runtime.node import Node
 from jobsync.runtime.worker.kinds import Handler, Knowledge
@@ -191,7 +192,7 @@ class Scribe:
             try:
                 work()
             except Exception:
-                log.exception("a span could not be made")
+                log.exception("a span could not be made", extra=marks(Event.SPAN_FAILED))
 
 
 _STARTING: Final = threading.Lock()

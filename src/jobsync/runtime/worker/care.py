@@ -4,6 +4,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Final
 
+from jobsync.core.log_events import Event, marks
 from jobsync.core.messages import Fact, FactKind
 from jobsync.postgres.leases import Look
 from jobsync.runtime.clock import boot_sec
@@ -160,7 +161,11 @@ class Care:
                 hub.slots.cancel(job)
                 if job.crashes:
                     hub.gate.heard()  # The one place of a suspect is free.
-                log.warning("%r was cancelled, or is another worker's now: its handler is told to stop", job)
+                log.warning(
+                    "%r was cancelled, or is another worker's now: its handler is told to stop",
+                    job,
+                    extra=marks(Event.JOB_TAKEN_AWAY, job=job.id, kind=job.kind),
+                )
 
     def _prune(self, now_sec: float) -> None:
         days = self._hub.terms.keep_days

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobsync.core.errors import Cancel, InvalidArgument, LeaseLost, Retry, redact
+from jobsync.core.log_events import Event, marks
 from jobsync.core.queue.new_job import payload_text
 from jobsync.core.queue.policy import RetryPolicy, after_failure
 from jobsync.core.queue.states import DONE, FAILED, RETRY
@@ -43,7 +44,11 @@ class Endings:
         """Decide what follows from a handler's return value: it is the result, or no JSON and then a failure."""
         if job.has_ended:
             if value is not None:
-                log.warning("%r ended itself: what its handler returned afterwards is dropped", job)
+                log.warning(
+                    "%r ended itself: what its handler returned afterwards is dropped",
+                    job,
+                    extra=marks(Event.JOB_RESULT_DROPPED, job=job.id, kind=job.kind),
+                )
             return ENDED_OTHERWISE
         if job.uncommitted is not None:
             return self.failed(job, job.uncommitted)  # Its handler passed over it, but what it wrote is not there.
@@ -60,10 +65,20 @@ class Endings:
     def after_error(self, job: RunningJob, error: BaseException) -> Ending:
         """Decide what follows from what a handler raised."""
         if job.has_ended:
-            log.warning("%r ended itself, and its handler then raised %r", job, error)
+            log.warning(
+                "%r ended itself, and its handler then raised %r",
+                job,
+                error,
+                extra=marks(Event.JOB_ERROR_DROPPED, job=job.id, kind=job.kind),
+            )
             return ENDED_OTHERWISE
         if job.lost or isinstance(error, LeaseLost):
-            log.warning("%r was lost to this worker; its handler stopped with %s", job, type(error).__name__)
+            log.warning(
+                "%r was lost to this worker; its handler stopped with %s",
+                job,
+                type(error).__name__,
+                extra=marks(Event.JOB_LOST, job=job.id, kind=job.kind),
+            )
             return ENDED_OTHERWISE if job.lost else self.failed(job, error)
         return self.failed(job, error)
 

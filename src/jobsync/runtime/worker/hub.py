@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import Final
 
 from jobsync.core.errors import JobsyncError, redact
+from jobsync.core.log_events import Event, marks
 from jobsync.core.queue.flow import PATIENCE_SEC
 from jobsync.core.retry import Retry as Backoff
 from jobsync.postgres.leases import Leases
@@ -127,7 +128,10 @@ class Hub:
     def steer(self, verb: str | None) -> None:
         """Take nothing more while people ask for it; the database gives nothing then, either."""
         log.info(
-            "worker %r: %s", self.terms.worker_id, f"asked to {verb}, takes no jobs" if verb else "takes jobs again"
+            "worker %r: %s",
+            self.terms.worker_id,
+            f"asked to {verb}, takes no jobs" if verb else "takes jobs again",
+            extra=marks(Event.WORKER_STEERED, worker=self.terms.worker_id, verb=verb or "resume"),
         )
         self.steered = verb
         self.look_for_more()
@@ -161,7 +165,11 @@ class Hub:
             while not self._is_over():
                 self._step(boot_sec())
         except BaseException as error:
-            log.exception("worker %r failed; it takes nothing any more", self.terms.worker_id)
+            log.exception(
+                "worker %r failed; it takes nothing any more",
+                self.terms.worker_id,
+                extra=marks(Event.WORKER_FAILED, worker=self.terms.worker_id),
+            )
             self.error = error
         finally:
             self._end()
@@ -189,7 +197,12 @@ class Hub:
         self.look_for_more()  # What was asked for may not have been answered.
         self._backoff.failed(boot_sec())
         text = redact(str(error), self.node.settings.secrets)
-        log.warning("worker %r: the database is away or refuses: %s", self.terms.worker_id, text)
+        log.warning(
+            "worker %r: the database is away or refuses: %s",
+            self.terms.worker_id,
+            text,
+            extra=marks(Event.WORKER_WAITS, worker=self.terms.worker_id),
+        )
 
     def _rest(self, sec: float) -> None:
         self.slots.hub_sleeps = True
@@ -246,6 +259,7 @@ class Hub:
                 self.terms.worker_id,
                 len(dropped) + len(running),
                 len(running),
+                extra=marks(Event.WORKER_LOST_LEASE, worker=self.terms.worker_id, count=len(dropped) + len(running)),
             )
 
     # --- one round -------------------------------------------------------------------------------
@@ -331,7 +345,11 @@ class Hub:
         try:
             self._leave()
         except Exception:
-            log.exception("worker %r could not end in order; what it held is others' when its lease ends", self._name)
+            log.exception(
+                "worker %r could not end in order; what it held is others' when its lease ends",
+                self._name,
+                extra=marks(Event.WORKER_END_FAILED, worker=self.terms.worker_id),
+            )
         finally:
             self.line.close()
             self.has_ended.set()
@@ -358,4 +376,5 @@ class Hub:
                 "worker %r stopped while handlers still run, whose jobs are others' now: %s",
                 self._name,
                 ", ".join(map(repr, self.left_behind)),
+                extra=marks(Event.WORKER_LEFT_BEHIND, worker=self.terms.worker_id, count=len(self.left_behind)),
             )

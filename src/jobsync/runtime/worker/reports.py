@@ -8,6 +8,7 @@ from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from jobsync.core.log_events import Event, marks
 from jobsync.core.messages import Fact, FactKind
 from jobsync.core.queue.states import DONE, PENDING
 from jobsync.postgres.statement import Row
@@ -66,12 +67,23 @@ class Reports:
             return decide()
         except BaseException:
             with suppress(BaseException):  # Printing the error may raise as well.
-                log.exception("worker %r: it cannot be told how %r ended", self._hub.terms.worker_id, job)
+                log.exception(
+                    "worker %r: it cannot be told how %r ended",
+                    self._hub.terms.worker_id,
+                    job,
+                    extra=marks(Event.JOB_END_UNTOLD, worker=self._hub.terms.worker_id, job=job.id, kind=job.kind),
+                )
             return self._endings.where_deciding_failed(job)
 
     def unstartable(self, job: RunningJob, error: Exception) -> None:
         """A job could not begin: it goes back uncharged, and for a while nothing more is taken."""
-        log.error("worker %r: %r cannot begin, and is given back: %s", self._hub.terms.worker_id, job, error)
+        log.error(
+            "worker %r: %r cannot begin, and is given back: %s",
+            self._hub.terms.worker_id,
+            job,
+            error,
+            extra=marks(Event.JOB_NOT_BEGUN, worker=self._hub.terms.worker_id, job=job.id, kind=job.kind),
+        )
         self._hub.pause()
         self._note(job, Ending(PENDING))
 

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobsync.core.log_events import Event, marks
 from jobsync.runtime.running import RUNNING
 from jobsync.runtime.waiting import begin
 from jobsync.runtime.worker.running_job import RunningJob
@@ -316,12 +317,19 @@ class Slots:
         except BaseException as error:  # A task that a handler began raised SystemExit or the like.
             self._leave_child()
             log.exception(
-                "worker %r: %s came out of a task in its event loop, which goes on", self._name, type(error).__name__
+                "worker %r: %s came out of a task in its event loop, which goes on",
+                self._name,
+                type(error).__name__,
+                extra=marks(Event.WORKER_LOOP_ERROR, worker=self._name),
             )
             return
         self._leave_child()
         if not self._closed:
-            log.error("worker %r: a handler stopped the event loop of all async handlers; it goes on", self._name)
+            log.error(
+                "worker %r: a handler stopped the event loop of all async handlers; it goes on",
+                self._name,
+                extra=marks(Event.WORKER_LOOP_STOPPED, worker=self._name),
+            )
 
     def _begin_task(self, job: RunningJob, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._await(job))
