@@ -186,6 +186,11 @@ def test_where_holdings_overlap_the_more_senior_holder_counts() -> None:
     assert dealt.targets["old"] == TokenSet.span(3, 9)
 
 
+def test_no_token_is_nobodys_where_some_are_held_by_nobody() -> None:
+    dealt = deal(10, ["a", "b"], {"a": TokenSet.span(2, 8)})
+    assert sorted(token for tokens in dealt.targets.values() for token in tokens) == list(range(10))
+
+
 # --- pins --------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,13 @@
 """From a snapshot to a plan: what changes, why, and which locks are odd."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobsync.core.messages import PlanInputs
 from jobsync.core.planning import make_plan
 from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
+from jobsync.core.steering import Steering
 from jobsync.core.tokens import TokenSet
 
 ALL, LOW, HIGH = TokenSet.span(0, 10), TokenSet.span(0, 5), TokenSet.span(5, 10)
@@ -102,3 +105,20 @@ def test_the_successor_of_the_gone_leader_is_the_next_oldest() -> None:
 def test_nobody_alive_leaves_nobody_planned() -> None:
     plan = make_plan(inputs((), {"a": ALL}, fenced=frozenset({"a"})))
     assert plan.changed == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "drained", "reason"),
+    [
+        ({"a": LOW, "b": HIGH}, {"b"}, "drain"),
+        ({"a": ALL, "b": TokenSet()}, {"b"}, "resume"),
+        ({"a": LOW, "b": HIGH}, {"a", "b"}, "resume"),
+    ],
+    ids=["it has tokens to give", "it had none", "nobody is left to take them"],
+)
+def test_a_drain_is_the_reason_only_where_it_takes_tokens_away(
+    held: dict[str, TokenSet], drained: set[str], reason: str
+) -> None:
+    steering = Steering(drained=frozenset(drained), changed=True)
+    plan = make_plan(replace(inputs(("a", "b"), held), steering=steering))
+    assert plan.reason == reason

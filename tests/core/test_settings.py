@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobsync.core.errors import InvalidArgument, InvalidSettings, redact
 from jobsync.core.hashing import HASH_FUNCTIONS
-from jobsync.core.setting_rules import RULES
+from jobsync.core.setting_rules import RULES, accepts_none
 from jobsync.core.settings import (
     VARIABLES,
     Settings,
@@ -359,6 +359,16 @@ def test_a_doubtful_setting_is_accepted_and_said_in_one_sentence(doubtful: dict[
 )
 def test_a_sound_setting_raises_no_doubt(sound: dict[str, Any]) -> None:
     assert Settings(**sound).doubts() == ()
+
+
+def test_where_no_dsn_is_given_its_parts_have_their_effect() -> None:
+    assert Settings(host="db", password="Quagga").doubts() == ()
+
+
+def test_none_is_a_value_of_the_fields_that_can_be_switched_off_alone() -> None:
+    switched_off = {name for name in RULES if accepts_none(name)}
+    assert switched_off == {name for name in RULES if RULES[name].holds(None)}
+    assert {"dsn", "session_lease_sec", "claim_retention_days"} <= switched_off
 
 
 def test_a_doubt_about_a_dsn_does_not_quote_it() -> None:

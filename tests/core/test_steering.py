@@ -266,3 +266,22 @@ def test_a_leader_of_a_frozen_fleet_does_not_plan_again_and_again() -> None:
     world.db.answer = counting  # type: ignore[method-assign]
     world.run(5.0)
     assert (asked[0], world.db.state.plan_version) == (0, planned)
+
+
+def test_a_pin_that_matches_nobody_is_told_once_whoever_holds_its_token() -> None:
+    held = {"a": TokenSet.span(0, 5), "b": TokenSet.span(5, 10)}
+    pins = [Pin(1, ("z%",)), Pin(7, ("z%",))]
+    dealt = steered_deal(10, ["a", "b"], held, pins, Steering(cordoned=frozenset({"a"})))
+    assert sorted(pin.token for pin in dealt.unmatched) == [1, 7]
+
+
+def test_who_is_cordoned_and_drained_is_drained() -> None:
+    held = {"a": TokenSet.span(0, 5), "b": TokenSet.span(5, 10)}
+    both = Steering(cordoned=frozenset({"a"}), drained=frozenset({"a"}))
+    assert steered_deal(10, ["a", "b"], held, [], both).targets["a"] == TokenSet()
+
+
+def test_in_a_frozen_fleet_overlaps_go_to_the_first_and_no_place_is_kept_for_who_left_with_nothing() -> None:
+    held = {"a": TokenSet.span(0, 6), "b": TokenSet.span(4, 8), "c": TokenSet.span(5, 10), "gone": TokenSet()}
+    dealt = steered_deal(10, ["a", "b", "c"], held, [], Steering(frozen=True))
+    assert dealt.targets == {"a": TokenSet.span(0, 6), "b": TokenSet.span(6, 8), "c": TokenSet.span(8, 10)}

@@ -413,3 +413,10 @@ def test_an_id_longer_than_an_index_can_hold_is_refused_whatever_its_type(long: 
     """It would be stored nowhere, and everything written together with it would wait for ever."""
     with pytest.raises(InvalidArgument, match="too long"):
         Task(long)
+
+
+def test_a_task_id_may_be_as_long_as_its_bound() -> None:
+    for longest in ("x" * 2_000, "é" * 1_000):
+        assert task_text(longest) == longest
+        with pytest.raises(InvalidArgument, match="too long"):
+            task_text(longest + "x")

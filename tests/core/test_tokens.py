@@ -283,3 +283,13 @@ def test_many_ranges_of_large_numbers_are_a_set_of_ints_too(first: int) -> None:
     assert made == tokens
     assert made - {first} == tokens - {first}
     assert first + 1 not in made
+
+
+def test_an_empty_range_is_no_range() -> None:
+    for made in (TokenSet.span(5, 5), TokenSet.from_ranges([(5, 5)]), TokenSet.from_ranges([(7, 5), (5, 5)])):
+        assert made == TokenSet()
+        assert (made.pieces, made.ranges, tuple(made.edges)) == (0, (), ())
+
+
+def test_the_edges_are_the_bounds_of_the_ranges_in_their_order() -> None:
+    assert tuple(TokenSet.from_ranges([(5, 7), (0, 3)]).edges) == (0, 3, 5, 7)
