@@ -427,7 +427,7 @@ alter table sync_job_body add column trace_context text;  -- W3C: the traceparen
 --   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
-                                     _check boolean, _system_id text default null, _timeline text default null)
+                                     _check boolean, _system_id text, _timeline text)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
                members integer, roster text, plan_due boolean, quarantined boolean, longest_lease_ms integer)
 language plpgsql as $$
@@ -692,7 +692,7 @@ language sql immutable as $$ select 'sync_free_' || to_hex(hashtextextended(_nam
 --   fenced       the incarnation or its bind is not current
 --   _system_id, _timeline   given behind a pooler: the server whose quarantine, if any, this node has waited for
 create or replace function sync_grow(_name text, _incarnation bigint, _bind bigint,
-                                     _system_id text default null, _timeline text default null,
+                                     _system_id text, _timeline text,
                                      out outcome text, out epoch bigint, out tokens text)
 language plpgsql as $$
 declare
@@ -2538,6 +2538,10 @@ end $$;
 
 -- Programs of version 4 and older registered without telling their version.
 drop function if exists sync_register(text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean);
+
+-- ... and did not say on which server a lease was to be renewed or a token granted.
+drop function if exists sync_beat(text, bigint, bigint, bigint, bigint, boolean);
+drop function if exists sync_grow(text, bigint, bigint);
 
 -- Programs of version 5 and older enqueued without a trace.
 drop function if exists sync_job_enqueue(integer[], integer[], integer[], timestamptz[], text[], text[], text[], jsonb[], timestamptz);

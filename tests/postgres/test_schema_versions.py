@@ -168,7 +168,8 @@ def test_who_registers_meanwhile_is_seen_by_a_removal(old: Connection[Any], pref
     with ExitStack() as stack, psycopg.connect(server_dsn) as late:
         fleet = Fleet(server_dsn, prefix, stack)
         fleet.join("first")
-        question = m.Register("late", 100, "double_sha256", 15_000, 14_500, 600, "7000000000000000001", "00000001")
+        place = (fleet.server.system_id, fleet.server.timeline)
+        question = m.Register("late", 100, "double_sha256", 15_000, 14_500, 600, *place)
         asked = fleet.protocol.statement_for(question)
         run(late, Statement(asked.sql, (*asked.args[:-1], None)))  # Of a program that does not tell.
         with pytest.raises(SchemaError, match="in use"):

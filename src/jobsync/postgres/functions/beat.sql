@@ -8,7 +8,7 @@
 --   roster     changes whenever a member that takes tokens comes or goes
 --   plan_due   the plan does not fit the members, the leader, the locks or what people steer (expired locks are looked for only when _check)
 create or replace function sync_beat(_name text, _incarnation bigint, _bind bigint, _applied_version bigint, _known_plan_version bigint,
-                                     _check boolean, _system_id text default null, _timeline text default null)
+                                     _check boolean, _system_id text, _timeline text)
 returns table (beats bigint, plan_version bigint, planned boolean, target text, leader text, live integer, elders integer,
                members integer, roster text, plan_due boolean, quarantined boolean, longest_lease_ms integer)
 language plpgsql as $$

@@ -6,7 +6,7 @@
 --   fenced       the incarnation or its bind is not current
 --   _system_id, _timeline   given behind a pooler: the server whose quarantine, if any, this node has waited for
 create or replace function sync_grow(_name text, _incarnation bigint, _bind bigint,
-                                     _system_id text default null, _timeline text default null,
+                                     _system_id text, _timeline text,
                                      out outcome text, out epoch bigint, out tokens text)
 language plpgsql as $$
 declare
