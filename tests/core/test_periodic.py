@@ -171,6 +171,14 @@ def test_a_zone_that_is_none_is_refused(zone: Any) -> None:
         checked_cron("* * * * *", zone)
 
 
+def test_an_expression_may_be_as_long_as_its_bound() -> None:
+    longest = ",".join(["00", *["0"] * 95]) + " * * * *"
+    assert len(longest) == 200
+    assert checked_cron(longest).expression == longest
+    with pytest.raises(InvalidArgument, match="cron"):
+        checked_cron("0" + longest)
+
+
 def test_blanks_do_not_make_another_expression() -> None:
     assert checked_cron(" */5  *\t* * * ") == Cron("*/5 * * * *")
 

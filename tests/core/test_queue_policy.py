@@ -66,3 +66,21 @@ def test_what_follows_a_failure() -> None:
     assert _after(Retry(after_sec=7), 3, 3) == Verdict("failed")
     assert _after(Cancel(), 1, 3) == Verdict("cancelled")
     assert _after(Cancel(), 3, 3) == Verdict("cancelled")
+
+
+def test_a_wait_whose_power_would_overflow_is_the_longest_and_none_stays_none() -> None:
+    assert RetryPolicy(factor=1000).wait_sec(1_000, 0.5) == 3600
+    assert RetryPolicy(first_sec=0, factor=1000).wait_sec(1_000, 0.5) == 0
+
+
+@pytest.mark.parametrize("field", ["first_sec", "factor", "most_sec", "jitter"])
+def test_a_policy_may_be_each_of_its_bounds_and_nothing_beyond(field: str) -> None:
+    ten_years_sec = 10 * 365 * 86_400
+    least, most = {"factor": (1, 1000), "jitter": (0, 1)}.get(field, (0, ten_years_sec))
+    for right in (least, most):
+        values: dict[str, float] = {field: right}
+        assert getattr(RetryPolicy(**values), field) == right
+    for wrong in (least - 0.001, most + 0.001):
+        values = {field: wrong}
+        with pytest.raises(InvalidArgument, match=f"^{field}="):
+            RetryPolicy(**values)

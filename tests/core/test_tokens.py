@@ -127,6 +127,20 @@ def test_it_mixes_with_no_other_kind_of_thing(operation: Callable[[Any, Any], An
             operation(stranger, TokenSet.span(0, 5))
 
 
+class Willing:
+    """Something else that knows what to do with a set of tokens on its left."""
+
+    def answers(self, _other: object) -> str:
+        return "mine"
+
+    __ror__ = __rand__ = __rxor__ = __rsub__ = answers
+
+
+@pytest.mark.parametrize("operation", ALGEBRA, ids=lambda operation: str(operation.__name__))
+def test_who_knows_better_is_asked(operation: Callable[[Any, Any], Any]) -> None:
+    assert operation(TokenSet.span(0, 5), Willing()) == "mine"
+
+
 def test_it_equals_no_other_kind_of_thing() -> None:
     assert TokenSet.span(0, 2) != [0, 1]
     assert TokenSet() != ()
@@ -205,6 +219,13 @@ def test_other_text_is_refused(text: str) -> None:
     assert isinstance(refused.value, JobsyncError)
 
 
+def test_a_text_that_is_refused_is_shown_up_to_60_characters() -> None:
+    for length, shown in ((60, "x" * 60), (61, "x" * 57 + "...")):
+        with pytest.raises(JobsyncError) as refused:
+            TokenSet.parse("x" * length)
+        assert str(refused.value).startswith(f"{shown!r} is not")
+
+
 def test_a_long_text_is_refused_with_a_short_message() -> None:
     with pytest.raises(ValueError, match=r"\.\.\.") as refused:
         TokenSet.parse("{" + "[0,5)" * 10_000)
@@ -276,7 +297,16 @@ def test_20_000_ranges_are_8_bytes_each() -> None:
     assert kept_bytes < 170_000
 
 
-@pytest.mark.parametrize("first", [0, 2**31 - 1_500, 2**40, -(2**40)])
+def test_many_ranges_of_small_numbers_take_4_bytes_an_edge() -> None:
+    for numbers in (range(0, 3_000, 2), range(-(2**31), -(2**31) + 3_000, 2), range(2**31 - 3_002, 2**31 - 1, 2)):
+        assert memoryview(TokenSet.of(numbers).edges).itemsize == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "first",
+    # At 2**31 numbers outgrow 4 bytes: within the set, or with its very first or last edge.
+    [0, 2**31 - 1_500, 2**40, -(2**40), -(2**31) - 1_500, -(2**31) - 1, 2**31 - 2_999],
+)
 def test_many_ranges_of_large_numbers_are_a_set_of_ints_too(first: int) -> None:
     tokens = set(range(first, first + 3_000, 2))
     made = TokenSet.of(tokens)
