@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos audit lint fix model mutants bench clean simulate
+.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos audit lint lint-deploy fix model mutants bench clean simulate
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,7 +30,7 @@ demo-queue: $(READY)  ## the queue: real files, a worker killed with jobs in han
 example: $(READY)  ## run an example that judges itself: make example NAME=daily_etl
 	@$(BIN)/python $(firstword $(wildcard examples/$(NAME)/play.py examples/$(NAME).py) examples/$(NAME))
 
-test: lint       ## lint, then every test but the slow ones
+test: lint lint-deploy  ## lint, then every test but the slow ones
 	@$(BIN)/python -m pytest -n 5 --dist worksteal -m 'not slow'
 
 docs: $(READY)   ## build the site into build/site; a broken link fails
@@ -57,6 +57,14 @@ lint: $(READY)   ## style, types, and who may import whom
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache > $(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
+
+lint-deploy: $(VENV)/deploy/.ready  ## the files of deploy/: YAML, Kubernetes, Compose, Dockerfile, systemd
+	@$(VENV)/deploy/bin/python deploy/lint.py
+
+$(VENV)/deploy/.ready: deploy/requirements-lint.txt | $(READY)
+	@$(PYTHON) -m venv $(VENV)/deploy
+	@$(VENV)/deploy/bin/pip install --quiet --disable-pip-version-check -r deploy/requirements-lint.txt
+	@touch $@
 
 fix: $(READY)    ## let ruff mend what it can
 	@$(BIN)/ruff check --quiet --fix .

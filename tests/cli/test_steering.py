@@ -28,6 +28,14 @@ def test_a_cordon_and_a_drain_are_recorded_with_who_and_when_and_end_with_resume
 
 
 @pytest.mark.usefixtures("two_nodes")
+def test_a_drain_may_end_by_itself(run: Command, sql: Sql) -> None:
+    assert "gets nothing for 10m, or until `jobsync resume alpha`" in run("drain", "alpha", "--for", "10m").stdout
+    left = "select extract(epoch from ends_at - asked_at)::integer from t_steering"
+    assert sql(left) == [(600,)]
+    assert run("drain", "alpha", "--for", "now").exit_code == 2
+
+
+@pytest.mark.usefixtures("two_nodes")
 def test_a_freeze_says_until_when_and_status_shows_it(run: Command) -> None:
     assert "until `jobsync resume`" in run("freeze").stdout
     assert run("freeze").exit_code == 1

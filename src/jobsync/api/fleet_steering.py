@@ -36,13 +36,17 @@ class FleetSteering(FleetAccess):
         """
         return self._steer("cordon", self._known_node(node), reason, by, None)
 
-    def drain(self, node: str, *, reason: str | None = None, by: str | None = None) -> bool:
+    def drain(
+        self, node: str, for_sec: float | None = None, *, reason: str | None = None, by: str | None = None
+    ) -> bool:
         """Cordon a node and have it hand over all it has: tokens, the right to lead, jobs that it has not begun.
 
         Where no other node may take its tokens it keeps them until one may. Its process goes on; stop it when it holds
-        nothing. False where it was drained already. Raises InvalidArgument for a name that no node has.
+        nothing. It ends after so many seconds, or with `resume`. False where it was drained until resumed already.
+        Raises InvalidArgument for a name that no node has.
         """
-        return self._steer("drain", self._known_node(node), reason, by, None)
+        seconds = _checked_length(for_sec)
+        return self._steer("drain", self._known_node(node), reason, by, seconds)
 
     def freeze(self, for_sec: float | None = None, *, reason: str | None = None, by: str | None = None) -> bool:
         """Let joins, leaves and changes of locks move no tokens, for so many seconds or until `resume`.
@@ -50,10 +54,7 @@ class FleetSteering(FleetAccess):
         Tokens of the certainly dead are still taken over. A node that leaves has its place kept: its tokens are
         nobody's until it is back under its name, or the freeze ends. False where it is frozen until resumed already.
         """
-        seconds = checked_seconds("for_sec", for_sec)
-        if seconds == 0:
-            raise InvalidArgument("for_sec=0 is refused: give seconds, more than 0, or None for until it is resumed")
-        return self._steer("freeze", None, reason, by, seconds)
+        return self._steer("freeze", None, reason, by, _checked_length(for_sec))
 
     def resume(self, node: str | None = None, *, everything: bool = False, by: str | None = None) -> list[Steered]:
         """End what was asked of a node; without a name, the freeze; or everything. Give what was ended."""
@@ -166,6 +167,13 @@ class FleetSteering(FleetAccess):
             gone += bite
             if bite < PRUNE_AT_MOST:
                 return gone
+
+
+def _checked_length(for_sec: float | None) -> float | None:
+    seconds = checked_seconds("for_sec", for_sec)
+    if seconds == 0:
+        raise InvalidArgument("for_sec=0 is refused: give seconds, more than 0, or None for until it is resumed")
+    return seconds
 
 
 def _by(by: str | None) -> str | None:

@@ -16,6 +16,9 @@ LOOK_EVERY_SEC = 0.1
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for others to read.")]
+ForTime = Annotated[
+    str | None, typer.Option("--for", metavar="TIME", help="End by itself after so long: 90s, 10m, 2h.")
+]
 
 
 def cordon(
@@ -41,6 +44,7 @@ def cordon(
 def drain(
     *,
     node: Node,
+    for_time: ForTime = None,
     reason: Reason = None,
     wait: Annotated[
         str | None, typer.Option(metavar="TIME", help="Wait until it holds nothing, at most so long: 30s, 5m.")
@@ -56,15 +60,17 @@ def drain(
     something when the time is over.
     """
     wait_sec = None if wait is None else seconds_of(wait)
+    for_sec = None if for_time is None else seconds_of(for_time)
     with asked(dsn, appname) as cluster:
-        done = cluster.drain(node, reason=reason, by=who_asks())
+        done = cluster.drain(node, for_sec, reason=reason, by=who_asks())
         if wait_sec is not None:
             _await_empty(cluster, node, wait_sec, as_json=as_json)
             return
+    until = "until" if for_sec is None else f"for {for_time}, or until"
     _tell(
         "drain",
         node,
-        f"node {node!r} is drained: it hands all over, and gets nothing until `jobsync resume {node}`",
+        f"node {node!r} is drained: it hands all over, and gets nothing {until} `jobsync resume {node}`",
         f"node {node!r} was drained already",
         done=done,
         as_json=as_json,
@@ -73,9 +79,7 @@ def drain(
 
 def freeze(
     *,
-    for_time: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="End by itself after so long: 90s, 10m, 2h.")
-    ] = None,
+    for_time: ForTime = None,
     reason: Reason = None,
     dsn: Dsn = None,
     appname: Appname = None,

@@ -19,8 +19,9 @@ select m.plan_version,
        json_build_object('cordoned', steered.cordoned, 'drained', steered.drained, 'frozen', steered.frozen,
                          'changed', m.steered_version > m.planned_lock_version or steered.ran_out)::text as steering
 from sync_meta m
-cross join (select coalesce(array_agg(s.node) filter (where s.verb = 'cordon'), '{}') as cordoned,
-                   coalesce(array_agg(s.node) filter (where s.verb = 'drain'), '{}') as drained,
-                   coalesce(bool_or(s.verb = 'freeze' and (s.ends_at is null or s.ends_at > clock_timestamp())), false) as frozen,
-                   coalesce(bool_or(s.ends_at <= clock_timestamp()), false) as ran_out
-            from sync_steering s where s.ended_at is null) steered
+cross join (select coalesce(array_agg(s.node) filter (where s.verb = 'cordon' and not s.is_over), '{}') as cordoned,
+                   coalesce(array_agg(s.node) filter (where s.verb = 'drain' and not s.is_over), '{}') as drained,
+                   coalesce(bool_or(s.verb = 'freeze' and not s.is_over), false) as frozen,
+                   coalesce(bool_or(s.is_over), false) as ran_out
+            from (select s.verb, s.node, coalesce(s.ends_at <= clock_timestamp(), false) as is_over
+                  from sync_steering s where s.ended_at is null) s) steered

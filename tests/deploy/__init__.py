@@ -1,0 +1,1 @@
+"""The files of deploy/ against the program that they start."""
