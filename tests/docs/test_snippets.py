@@ -13,6 +13,7 @@ from tests.sql.cluster import Cluster
 # Excerpts of programs that have tests of their own: they need only be Python.
 TOLD_ELSEWHERE = {
     "guide/async.md",
+    "guide/django.md",
     "guide/examples.md",
     "guide/leader.md",
     "guide/older-forms.md",
