@@ -192,7 +192,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         return real(name, *args, **named)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ExtraMissing, match=r"jobsync\[cron\]"):
+    with pytest.raises(ExtraMissing, match=r"jobsync\[periodic\]"):
         checked_cron("* * * * *")
     assert decide_round([], utc("2026-11-22")).due == ()
     with pytest.raises(ExtraMissing):

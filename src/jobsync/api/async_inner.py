@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobsync.api.async_bridge import StopEvent
 from jobsync.api.claim import Claim
 from jobsync.api.health import Health
-from jobsync.api.health_server import HealthServer
 from jobsync.api.job import Job
 from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.core.settings import Timing
@@ -17,6 +16,9 @@ from jobsync.runtime.transactions import OwnedWork
 from jobsync.runtime.visitor import Visitor
 from jobsync.runtime.waiting import Flag
 
+if TYPE_CHECKING:
+    from jobsync.api.health_server import HealthServer
+
 
 class InnerJob(Job):
     """A job whose steps can be taken apart: what is local is done on the event loop, what waits in a thread."""
@@ -25,7 +27,7 @@ class InnerJob(Job):
         super().__init__(*args, **kwargs)
         self._stop = self.stop_event = StopEvent()
 
-    def serve_health_of(self, ask: Callable[[], Health], port: int, *, host: str, metrics: bool) -> HealthServer:
+    def serve_health_of(self, ask: Callable[[], Health], port: int, *, host: str, metrics: bool) -> "HealthServer":
         """Serve the health of who stands on this job."""
         return self._serve(ask, host, port, metrics=metrics)
 

@@ -11,20 +11,22 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobsync.api.async_leader import AsyncLeaderMethods
 from jobsync.api.async_mirror import awaited, described_by, local, local_property
 from jobsync.api.async_tasks_loop import AsyncSource, AsyncTaskLoop
 from jobsync.api.claim import Claim
 from jobsync.api.health import Health
-from jobsync.api.health_server import HealthServer
 from jobsync.api.job import Job
 from jobsync.api.status import JobStatus
 from jobsync.core.tasks import Task, TaskId
 from jobsync.core.tokens import TokenSet
 from jobsync.postgres.async_pool import AsyncPool
 from jobsync.runtime.async_transactions import owned_transaction_async
+
+if TYPE_CHECKING:
+    from jobsync.api.health_server import HealthServer
 
 
 @described_by(Job)
@@ -73,7 +75,7 @@ class AsyncJob(AsyncLeaderMethods):
         return health.but(f"its event loop has not run for {blocked_sec:.1f} s: something on it blocks")
 
     @described_by(Job.serve_health)
-    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> HealthServer:
+    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> "HealthServer":
         """The thread answers while the event loop is blocked, too."""
         return self._job.serve_health_of(self.health, port, host=host, metrics=metrics)
 

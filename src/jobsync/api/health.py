@@ -11,12 +11,14 @@ which is ready now is so a moment later.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobsync.api.health_server import HealthServer
 from jobsync.api.membership import Membership
-from jobsync.api.metrics.process import ProcessMeters, meters_of
 from jobsync.runtime.node import Node
+
+if TYPE_CHECKING:  # A server and a client library, which most never use, are loaded when they are.
+    from jobsync.api.health_server import HealthServer
+    from jobsync.api.metrics.process import ProcessMeters
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Health:
 class HealthMethods(Membership):
     """The part of `Job` that tells whether it does its duty."""
 
-    _health_server: HealthServer | None = None
+    _health_server: "HealthServer | None" = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +69,7 @@ class HealthMethods(Membership):
             return Health(self._name, is_live=True, why=("it is not in the fleet: not yet, or not any more",), tokens=0)
         return Health(self._name, not node.ended_badly, tuple(node.why_unhealthy()), len(node.tokens))
 
-    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> HealthServer:
+    def serve_health(self, port: int, *, host: str = "", metrics: bool = False) -> "HealthServer":
         """Answer `/health/live` and `/health/ready` on a port, from a thread of its own, until the job is left.
 
         200 or 503, with a JSON body that says why. `host` is the address to listen on, by default all. It may be called
@@ -82,17 +84,23 @@ class HealthMethods(Membership):
 
         It may be called before the job is entered. Raises ExtraMissing where `jobsync[metrics]` is not installed.
         """
+        from jobsync.api.metrics.process import meters_of  # noqa: PLC0415
+
         meters = meters_of(registry)
         self._meters.append(meters)
         if isinstance(self._node, Node):
             meters.attach(self._node)
 
-    def _serve(self, ask: Callable[[], Health], host: str, port: int, *, metrics: bool) -> HealthServer:
+    def _serve(self, ask: Callable[[], Health], host: str, port: int, *, metrics: bool) -> "HealthServer":
         page = None
         if metrics:
+            from jobsync.api.metrics.process import meters_of  # noqa: PLC0415
+
             self.expose_metrics()
             page = meters_of().page
         self._close_health()
+        from jobsync.api.health_server import HealthServer  # noqa: PLC0415
+
         server = self._health_server = HealthServer(ask, host, port, page)
         return server
 

@@ -37,8 +37,8 @@ class PeriodicHandlers(WorkerHandlers):
 
         `name` is both the kind and the name of the periodic job; by default the function's. The rest is as for
         `JobQueue.schedule`, which is called when the worker starts: several workers of one program set the same, once.
-        Taking the decorator away ends nothing: `JobQueue.unschedule` does. Raises ExtraMissing where `jobsync[cron]` is
-        not installed.
+        Taking the decorator away ends nothing: `JobQueue.unschedule` does. Raises ExtraMissing where
+        `jobsync[periodic]` is not installed.
         """
         when = checked_cron(cron, timezone)
 

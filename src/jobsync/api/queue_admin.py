@@ -87,7 +87,7 @@ class QueueAdmin:
         others: setting it again with the same times changes nothing, with other times they count from now on. After an
         outage the latest due time that was missed is made up for. Each job bears `name@due` as its job_id.
 
-        Raises ExtraMissing where `jobsync[cron]` is not installed.
+        Raises ExtraMissing where `jobsync[periodic]` is not installed.
         """
         job = NewJob(kind, payload, priority=priority, queue=queue)
         return self._desk.do(self._admin.schedule(checked_wish(name, checked_cron(cron, timezone), job)))

@@ -6,18 +6,20 @@ the more often a probe asks, the sooner a worker is found that stands still.
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobsync.api.checks import checked_seconds
 from jobsync.api.health import Health
-from jobsync.api.health_server import HealthServer
-from jobsync.api.metrics.process import ProcessMeters, meters_of
 from jobsync.core.errors import NotRunning
 from jobsync.runtime.clock import boot_sec
 from jobsync.runtime.node import Node
 from jobsync.runtime.worker.desk import Desk
 from jobsync.runtime.worker.hub import Hub
 from jobsync.runtime.worker.kinds import Knowledge
+
+if TYPE_CHECKING:  # As in `health`.
+    from jobsync.api.health_server import HealthServer
+    from jobsync.api.metrics.process import ProcessMeters
 
 STALLED_SEC: Final = 600.0
 LOOP_BLOCKED_SEC: Final = 10.0
@@ -30,9 +32,9 @@ class WorkerHealth:
     _hub: Hub | None
     _desk: Desk | None
     _node: Node | None
-    _health_server: HealthServer | None = None
+    _health_server: "HealthServer | None" = None
     _progress: "Progress | None" = None
-    _meters: tuple[ProcessMeters, ...] = ()
+    _meters: "tuple[ProcessMeters, ...]" = ()
 
     def health(self, *, stalled_after_seconds: float | None = STALLED_SEC) -> Health:
         """Say whether the worker and its node do their duty, and if not, why; from any thread, without a query.
@@ -60,7 +62,7 @@ class WorkerHealth:
         host: str = "",
         metrics: bool = False,
         stalled_after_seconds: float | None = STALLED_SEC,
-    ) -> HealthServer:
+    ) -> "HealthServer":
         """Answer `/health/live` and `/health/ready` on a port until the worker has stopped; see `Job.serve_health`.
 
         It may be called before the worker starts, and must be for `metrics`. What is told of the worker is told of its
@@ -69,9 +71,13 @@ class WorkerHealth:
         checked_seconds("stalled_after_seconds", stalled_after_seconds)
         page = None
         if metrics:
+            from jobsync.api.metrics.process import meters_of  # noqa: PLC0415
+
             self.expose_metrics()
             page = meters_of().page
         self._close_health()
+        from jobsync.api.health_server import HealthServer  # noqa: PLC0415
+
         server = self._health_server = HealthServer(
             lambda: self.health(stalled_after_seconds=stalled_after_seconds), host, port, page
         )
@@ -83,6 +89,8 @@ class WorkerHealth:
         By default the registry is the client library's own. Raises ExtraMissing where `jobsync[metrics]` is not
         installed, NotRunning where the worker has started: its handlers are timed from their first job on, or never.
         """
+        from jobsync.api.metrics.process import meters_of  # noqa: PLC0415
+
         meters = meters_of(registry)
         if self._hub is not None:
             raise NotRunning(f"worker {self.worker_id!r} has started: expose its metrics before")

@@ -8,7 +8,6 @@ Authoritative: the table. Its order is the order in which settings are printed.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Final
 
 from jobsync.core.errors import MASK, InvalidSettings, shown_conninfo, shown_value
@@ -147,6 +146,8 @@ def check_setting(name: str, value: object, *, called: str | None = None) -> Non
     """Raise `InvalidSettings` unless a field may have this value; `called` is the name its user knows."""
     rule = RULES.get(name)
     if rule is None:
+        from difflib import get_close_matches  # noqa: PLC0415 - few mistype
+
         near = get_close_matches(name, RULES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(RULES)}"
         raise InvalidSettings(f"there is no setting {called or name}; {hint}")

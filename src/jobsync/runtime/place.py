@@ -1,12 +1,15 @@
 """Where a node's database is, the embedded one included: asked for by name, and held as long as the node needs it."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from jobsync.core.log_events import Event, marks
 from jobsync.core.settings import Settings
-from jobsync.postgres.embedded import EmbeddedServer, acquire
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.reception import Place, place_of
+
+if TYPE_CHECKING:
+    from jobsync.postgres.embedded import EmbeddedServer
 
 EMBEDDED = "embedded"
 TRANSACTIONS = 8  # Bodies of job.transaction() at one time.
@@ -25,6 +28,8 @@ class Doorway:
         self._server: EmbeddedServer | None = None
         dsn = settings.dsn
         if dsn == EMBEDDED:
+            from jobsync.postgres.embedded import acquire  # noqa: PLC0415 - few start a server
+
             self._server = acquire()
             dsn = self._server.dsn
             log.info(

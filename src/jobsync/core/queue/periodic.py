@@ -61,7 +61,7 @@ class Cron:
 
 
 def checked_cron(expression: object, timezone: object = "UTC") -> Cron:
-    """Check an expression and a time zone. Raises InvalidArgument, or ExtraMissing without `jobsync[cron]`."""
+    """Check an expression and a time zone. Raises InvalidArgument, or ExtraMissing without `jobsync[periodic]`."""
     if not isinstance(timezone, str) or len(timezone) > MOST_TEXT:
         raise InvalidArgument(f"timezone={timezone!r} is refused: give a name such as 'Europe/Berlin', or 'UTC'")
     _zone(timezone)
@@ -102,7 +102,7 @@ class Round:
 
 
 def decide_round(periodics: Iterable[Periodic], now: datetime) -> Round:
-    """Decide what is due at an instant. Raises ExtraMissing where there are any and `jobsync[cron]` is missing."""
+    """Decide what is due at an instant. Raises ExtraMissing where there are any and `jobsync[periodic]` is missing."""
     due: list[Due] = []
     broken: list[tuple[str, str]] = []
     for each in periodics:
@@ -128,7 +128,7 @@ def _zone(name: str) -> tzinfo:
     except (KeyError, ValueError, OSError):
         raise InvalidArgument(
             f"timezone={name!r} is not known: give a name such as 'Europe/Berlin'; where a machine has no time zones, "
-            "pip install 'jobsync[cron]' brings them"
+            "pip install 'jobsync[periodic]' brings them"
         ) from None
 
 
@@ -136,7 +136,9 @@ def _due_times(expression: str, start: datetime) -> Iterator[datetime]:
     try:
         from cronsim import CronSim, CronSimError  # noqa: PLC0415 - an extra: only who schedules needs it
     except ImportError:
-        raise ExtraMissing("periodic jobs need a library for cron expressions: pip install 'jobsync[cron]'") from None
+        raise ExtraMissing(
+            "periodic jobs need a library for cron expressions: pip install 'jobsync[periodic]'"
+        ) from None
     try:
         yield from CronSim(expression, start)
     except CronSimError as error:
