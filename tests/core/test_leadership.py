@@ -59,6 +59,15 @@ def test_a_saved_plan_is_told_if_tokens_move_and_no_other_is_due() -> None:
     assert plans(leadership, inputs(targets={"a": TokenSet.span(0, 10)})) == []
 
 
+def test_how_long_a_plan_took_counts_from_the_question_for_its_inputs() -> None:
+    leadership = leader()
+    assert isinstance(leadership.question(ME, 100.0), m.ReadPlanInputs)
+    leadership.take_inputs(inputs())
+    leadership.question(ME, 100.1)
+    (planned,) = leadership.saved(9, 100.25)
+    assert planned.took_sec == pytest.approx(0.25)
+
+
 def test_a_plan_that_came_too_late_is_made_anew_a_little_later() -> None:
     leadership = leader()
     leadership.take_inputs(inputs())

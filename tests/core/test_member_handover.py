@@ -37,19 +37,16 @@ def told(driver: Driver, kind: FactKind) -> list[Fact]:
 # --- giving up ---------------------------------------------------------------------------------
 
 
-def test_how_long_a_hand_over_took_counts_from_the_first_of_those_that_end() -> None:
+def test_how_long_a_hand_over_took_counts_from_its_own_beginning() -> None:
     driver = holding(handover_timeout_sec=8)
     for target, sec in ((HALF, 1.0), (QUARTER, 0.5)):
         driver.want(target)
         driver.idle(sec)
-    lets_go(driver, 0)
-    lets_go(driver, 1)
-    shrink = driver.until(m.Shrink)
-    assert shrink.tokens == ALL - HALF  # The second was let go of while this one was asked.
-    driver.answer(m.Shrunk())
-    assert driver.until(m.Shrink).tokens == HALF - QUARTER
-    driver.answer(m.Shrunk())
-    first, second = told(driver, FactKind.GAVE_UP)
+    for number, tokens in ((1, HALF - QUARTER), (0, ALL - HALF)):
+        lets_go(driver, number)
+        assert driver.until(m.Shrink).tokens == tokens
+        driver.answer(m.Shrunk())
+    second, first = told(driver, FactKind.GAVE_UP)
     assert (first.count, second.count) == (5_000, 2_500)
     assert first.took_sec == pytest.approx(1.5, abs=0.02)
     assert second.took_sec == pytest.approx(0.5, abs=0.02)
@@ -198,6 +195,36 @@ def test_a_grant_is_told_with_its_count_and_the_right_to_lead_apart() -> None:
     assert len(told(driver, FactKind.LEADS)) == 1
 
 
+def grants(driver: Driver, epoch: int, tokens: TokenSet) -> float:
+    """Grant what is asked for; give how long it is said to have taken."""
+    driver.until(m.Grow, within_sec=0.1)
+    driver.answer(m.Growth("granted", Grant(epoch, tokens)), after_sec=0.0)
+    took_sec = told(driver, FactKind.GRANTED)[-1].took_sec
+    assert took_sec is not None
+    return took_sec
+
+
+def test_how_long_a_grant_took_counts_from_when_the_plan_brought_the_wish() -> None:
+    driver = holding(QUARTER)
+    driver.want(HALF)
+    driver.until(m.Grow)
+    driver.answer(m.Growth("nothing", None))
+    driver.idle(1.0)
+    driver.send(m.Notified(driver.now(), m.Channel.FREE))
+    assert grants(driver, 8, HALF - QUARTER) == pytest.approx(1.0, abs=0.05)
+    driver.boot_sec += 3.0
+    driver.want(ALL)  # The very next beat brings another wish.
+    assert grants(driver, 9, ALL - HALF) == pytest.approx(0.0, abs=0.05)
+    driver.want(HALF)
+    driver.idle(0.1)
+    lets_go(driver)
+    driver.until(m.Shrink)
+    driver.answer(m.Shrunk())
+    driver.idle(6.0)
+    driver.want(ALL)
+    assert grants(driver, 10, ALL - HALF) == pytest.approx(0.0, abs=0.05)
+
+
 # --- leaving -----------------------------------------------------------------------------------
 
 
@@ -226,9 +253,15 @@ def test_a_hand_over_at_exit_goes_on_though_a_later_plan_names_this_node_again()
     assert driver.boot_sec - began_sec < PATIENCE_SEC / 2
 
 
-@pytest.mark.parametrize(("tokens", "waits"), [(RIGHT_TO_LEAD, True), (NONE, False)], ids=["it leads", "it does not"])
-def test_a_tokenless_node_waits_for_a_successor_only_where_it_leads(tokens: TokenSet, waits: bool) -> None:
-    driver = Driver(takes_tokens=False, session_lease_sec=None)
+@pytest.mark.parametrize(
+    ("takes_tokens", "tokens", "waits"),
+    [(False, RIGHT_TO_LEAD, True), (False, NONE, False), (True, NONE, True), (True, HALF, True)],
+    ids=["it only leads", "it has and takes none", "it may take some", "it has some"],
+)
+def test_a_leaving_node_waits_for_successors_unless_there_is_nothing_to_take(
+    takes_tokens: bool, tokens: TokenSet, waits: bool
+) -> None:
+    driver = Driver(takes_tokens=takes_tokens, session_lease_sec=None)
     driver.register()
     driver.reply = replace(driver.reply, target=tokens)
     if tokens:
@@ -237,10 +270,9 @@ def test_a_tokenless_node_waits_for_a_successor_only_where_it_leads(tokens: Toke
         driver.answer(m.Growth("granted", driver.granted[0]))
     driver.idle(0.1)
     asked_sec = leaving(driver)
-    driver.idle(2.0)
-    ended_sec = driver.boot_sec
-    assert driver.drains != [] or isinstance(driver.asked.question if driver.asked else None, m.Leave)
-    assert (ended_sec - asked_sec >= PATIENCE_SEC) is waits
+    assert (driver.drains == [] and driver.asked is None) is waits
+    if waits:
+        assert driver.wake_sec == pytest.approx(asked_sec + PATIENCE_SEC)
 
 
 def test_a_leaving_node_is_not_woken_by_tokens_that_are_free() -> None:

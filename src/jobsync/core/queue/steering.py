@@ -1,6 +1,5 @@
 """What a queue is steered by: pauses, limits, schedules. The values that are shown, and what is refused at the call."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,7 +88,7 @@ def checked_limit(kind: str, at_once: object, per_key: object) -> Limit:
 
 def checked_days(what: str, days: object) -> float:
     """Check a retention in days. Raises InvalidArgument."""
-    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 <= days <= MOST_DAYS or math.isnan(days):
+    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 <= days <= MOST_DAYS:
         raise InvalidArgument(f"{what}={days!r:.80} is refused: give days, from 0 to {MOST_DAYS:g}")
     return float(days)
 
