@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from jobsync.api import cluster, doctor, fleet_values
+from jobsync.api import cluster, doctor, fleet_status, fleet_values
 from jobsync.cli.app import app
 from jobsync.core.queue.stored import AttemptError, StoredJob
 
@@ -79,7 +79,7 @@ AFTER = {
 JSON: dict[str, tuple[str, tuple[type, ...]]] = {
     "status": (
         "an object: ClusterStatus, and `healthy`, `leader`, `live_nodes`, `live_tokenless`, `tokens_live`, `frozen`",
-        (cluster.ClusterStatus, cluster.NodeStatus, cluster.Rebalance, fleet_values.Steered),
+        (cluster.ClusterStatus, cluster.NodeStatus, cluster.Rebalance, fleet_status.Steered),
     ),
     "top": (
         "an object of `healthy`, `status` (as of `status`), `moves` (source, target, tokens) and `queue`",

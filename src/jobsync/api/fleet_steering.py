@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from jobsync.api.checks import checked_name, checked_seconds
 from jobsync.api.fleet_access import FleetAccess
-from jobsync.api.fleet_values import NodeLoad, Pruned, Steered
+from jobsync.api.fleet_status import Steered
+from jobsync.api.fleet_values import NodeLoad, Pruned
 from jobsync.api.lock_checks import checked_days, checked_patterns
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS

@@ -57,23 +57,6 @@ class PastRebalance:
 
 
 @dataclass(frozen=True, slots=True)
-class Steered:
-    """What people ask of a node, or of the fleet (`node` None): `verb` is cordon, drain or freeze.
-
-    It is in force while `ended_at` is None; `ends_at` is when it will end by itself.
-    """
-
-    verb: str
-    node: str | None
-    reason: str | None
-    asked_by: str
-    asked_at: datetime
-    ends_at: datetime | None
-    ended_at: datetime | None
-    ended_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class NodeLoad:
     """What a node still has: tokens, and jobs that it has taken and not ended."""
 

@@ -10,11 +10,10 @@ from typer.core import TyperGroup
 
 from jobsync.cli import looking, simulate, steering, upkeep
 from jobsync.cli.dashboard import dashboard
+from jobsync.cli.given import config_of
 from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn, Phase
-from jobsync.cli.processes import config_of
-from jobsync.cli.shared import asked, say_json
 from jobsync.cli.shared import console as _console
 from jobsync.core.errors import JobsyncError
 
@@ -194,13 +193,7 @@ def top(
 @app.command()
 def status(*, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) -> None:
     """Show the fleet: nodes, tokens, latest rebalances. Exit status 0 healthy, 1 not, 2 cannot ask."""
-    with asked(dsn, appname) as cluster:
-        found = cluster.status()
-    if as_json:
-        say_json(import_module("jobsync.cli.status_json").status_as_dict(found))
-    else:
-        import_module("jobsync.cli.status_view").show_status(_console(), found)
-    raise typer.Exit(0 if found.is_healthy else 1)
+    raise typer.Exit(import_module("jobsync.cli.status").show(dsn, appname, as_json=as_json))
 
 
 @app.command()

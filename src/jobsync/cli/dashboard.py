@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from jobsync.api.config import CoordinationConfig
+from jobsync.cli.given import config_of, worker_environment
 from jobsync.cli.options import Appname, Dsn
-from jobsync.cli.processes import config_of, worker_environment
 from jobsync.core.errors import ExtraMissing, InvalidArgument
 
 LOCAL_NAMES = "localhost,127.0.0.1,[::1]"

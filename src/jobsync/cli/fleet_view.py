@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobsync.api.cluster import ClusterStatus
-from jobsync.api.fleet_values import DryRun, Explanation, HeldRange, LockStatus, PastRebalance, Steered, TokenMove
+from jobsync.api.fleet_status import ClusterStatus, Steered
+from jobsync.api.fleet_values import DryRun, Explanation, HeldRange, LockStatus, PastRebalance, TokenMove
 from jobsync.cli.shared import at, count, shown
 from jobsync.cli.status_view import span, state_of
 
@@ -31,7 +31,7 @@ def show_nodes(console: Console, status: ClusterStatus) -> None:
         holds = node.takes_tokens or node.tokens
         rows.add_row(
             shown(node.name),
-            state_of(node),
+            Text(*state_of(node)),
             f"{node.tokens:,}" if holds else "none",
             f"{node.share:.1%}" if holds else "",
             f"{span(node.heartbeat_age_sec)} ago",

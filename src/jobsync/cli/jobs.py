@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobsync.cli.given import config_of
 from jobsync.cli.options import Appname, AsJson, Dsn
-from jobsync.cli.processes import config_of
 from jobsync.cli.shared import console as _console
 from jobsync.cli.shared import say_json, who_asks
 from jobsync.core.errors import InvalidArgument

@@ -3,8 +3,6 @@
 A worker is a fresh Python process in a session of its own: a Ctrl-C at the terminal reaches the command alone,
 which passes it on once. Each worker inherits the reading end of a pipe, its lifeline. The command holds the other end
 and never writes: when it dies, by whatever death, the worker reads the end of the pipe and stops as on SIGTERM.
-
-Settings travel in the environment, not in the arguments, which every user of the machine can read.
 """
 
 import os
@@ -18,32 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from jobsync import CoordinationConfig
-
 LIFELINE_VARIABLE = "JOBSYNC_LIFELINE_FD"
-
-# The settings that a worker takes from its environment; see `CoordinationConfig.from_env`.
-_VARIABLES = {
-    "dsn": "SYNC_DSN",
-    "appname": "SYNC_SQL_APPNAME",
-    "total_tokens": "SYNC_TOTAL_TOKENS",
-    "minimum_nodes": "SYNC_MINIMUM_NODES",
-    "heartbeat_interval_sec": "SYNC_HEARTBEAT_INTERVAL",
-    "heartbeat_timeout_sec": "SYNC_HEARTBEAT_TIMEOUT",
-    "hash_function": "SYNC_HASH_FUNCTION",
-}
-
-
-def worker_environment(options: Mapping[str, object]) -> dict[str, str]:
-    """Give this process's environment with the settings that were given as options in place of its own."""
-    chosen = {_VARIABLES[name]: str(value) for name, value in options.items() if value is not None}
-    return {**os.environ, **chosen}
-
-
-def config_of(options: Mapping[str, object]) -> CoordinationConfig:
-    """Give the settings that a command works with: its options, then the environment, then the defaults."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return CoordinationConfig.merged(given, CoordinationConfig.from_env().given_values())
 
 
 @dataclass(frozen=True, slots=True)

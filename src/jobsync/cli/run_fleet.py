@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping
 
 from jobsync.cli.crew import Crew
-from jobsync.cli.processes import Lifeline, start_worker, worker_environment
+from jobsync.cli.given import worker_environment
+from jobsync.cli.processes import Lifeline, start_worker
 
 WORKER_MODULE = "jobsync.cli.run_worker"
 

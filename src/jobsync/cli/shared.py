@@ -15,9 +15,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from jobsync.cli.processes import config_of
+from jobsync.cli.given import config_of
 from jobsync.core.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -30,6 +28,11 @@ NOTHING = 1
 WIDTH_OF_PIPES = 200
 MOST_SHOWN = 200
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+
+
+def one_line(error: Exception) -> str:
+    """Write an error as the command shows it: one line."""
+    return f"jobsync: {' '.join(str(error).split())}"
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def console() -> "Console":
 
 def say_json(value: Any) -> None:
     """Print a value for programs: objects by the names of their fields, times as ISO 8601 texts."""
-    typer.echo(json.dumps(as_plain(value), indent=2))
+    print(json.dumps(as_plain(value), indent=2))  # noqa: T201 - what the command is for
 
 
 def as_plain(value: Any) -> Any:

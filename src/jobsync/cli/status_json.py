@@ -1,9 +1,9 @@
-"""`jobsync status --json`: without Rich, which takes longer to load than the fleet to be asked."""
+"""`jobsync status --json`."""
 
 from dataclasses import asdict
 from typing import Any
 
-from jobsync.api.cluster import ClusterStatus
+from jobsync.api.fleet_status import ClusterStatus
 from jobsync.cli.shared import as_plain
 
 

@@ -1,81 +1,76 @@
-"""`jobsync status`, for people and for programs."""
+"""`jobsync status`, for people. Without Rich, which takes longer to load than the fleet to be asked."""
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from jobsync.api.fleet_status import ClusterStatus, NodeStatus, Rebalance
+from jobsync.cli.plain import Column, Paper, Styled
+from jobsync.cli.shared import at, count, shown
 
-from jobsync.api.cluster import ClusterStatus, NodeStatus
-from jobsync.cli.shared import at, shown
+NODES = (
+    Column("node", folds=True),
+    Column("state"),
+    Column("tokens", right=True),
+    Column("share", right=True),
+    Column("beat", right=True),
+    Column("process", folds=True),
+    Column("since"),
+)
+REBALANCES = (
+    Column("rebalance"),
+    Column("reason", folds=True),
+    Column("by", folds=True),
+    Column("nodes"),
+    Column("moved", right=True),
+    Column("took", right=True),
+)
 
 
-def show_status(console: Console, status: ClusterStatus) -> None:
+def show_status(paper: Paper, status: ClusterStatus) -> None:
     """Write the cluster's line, its nodes and its latest rebalances."""
-    _print(console, summary(status))
-    _print(console, Text(f"{status.where}, tables {status.appname}*", style="dim"))
+    paper.line(*summary(status))
+    paper.line((f"{status.where}, tables {status.appname}*", "dim"))
     if status.nodes:
-        console.print()
-        console.print(_nodes(status))
+        paper.line()
+        paper.table(NODES, [(_node(node, status), "" if node.is_live else "dim") for node in status.nodes])
     if status.rebalances:
-        console.print()
-        console.print(_rebalances(status))
+        paper.line()
+        paper.table(REBALANCES, [(_rebalance(row, status), "") for row in status.rebalances])
 
 
-def _print(console: Console, line: Text) -> None:
-    console.print(line, soft_wrap=True)
-
-
-def summary(status: ClusterStatus) -> Text:
+def summary(status: ClusterStatus) -> list[Styled]:
     """Say in one line how the fleet is."""
-    word = ("healthy", "bold green") if status.is_healthy else ("not healthy", "bold red")
+    word: Styled = ("healthy", "bold green") if status.is_healthy else ("not healthy", "bold red")
     if status.total_tokens is None:
-        return Text.assemble(word, ": no node has ever joined")
-    held = f"{status.tokens_live:,} of {status.total_tokens:,} tokens held by {_count(status.live_nodes, 'live node')}"
+        return [word, (": no node has ever joined", "")]
+    held = f"{status.tokens_live:,} of {status.total_tokens:,} tokens held by {count(status.live_nodes, 'live node')}"
     if status.live_tokenless:
         held += f", {status.live_tokenless:,} more take{'s' if status.live_tokenless == 1 else ''} none"
-    line = Text.assemble(word, ": ", held, f", plan {status.plan_version}")
+    line = [word, (f": {held}, plan {status.plan_version}", "")]
     if status.locks:
-        line.append(f", {_count(status.locks, 'lock')}")
+        line.append((f", {count(status.locks, 'lock')}", ""))
     if status.frozen:
         frozen = next(each for each in status.steering if each.verb == "freeze")
         until = at(frozen.ends_at) if frozen.ends_at else "`jobsync resume`"
-        line.append(f"; frozen by {shown(frozen.asked_by)} until {until}", "yellow")
+        line.append((f"; frozen by {shown(frozen.asked_by)} until {until}", "yellow"))
     if status.quarantined:
-        line.append("; in quarantine after a fail-over: nothing is granted until a whole lease has passed", "yellow")
+        text = "; in quarantine after a fail-over: nothing is granted until a whole lease has passed"
+        line.append((text, "yellow"))
     return line
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _node(node: NodeStatus, status: ClusterStatus) -> list[str | Styled]:
+    holds = node.takes_tokens or node.tokens
+    return [
+        shown(node.name),
+        state_of(node),
+        f"{node.tokens:,}" if holds else "none",
+        f"{node.share:.1%}" if holds else "",
+        f"{span(node.heartbeat_age_sec)} ago",
+        f"{shown(node.host, nobody='?')}:{node.pid or '?'}",
+        span((status.read_at - node.created_on).total_seconds()),
+    ]
 
 
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-
-
-def _nodes(status: ClusterStatus) -> Table:
-    table = _table()
-    table.add_column("node", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for title in ("tokens", "share", "beat"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("process", overflow="fold")
-    table.add_column("since", no_wrap=True)
-    for node in status.nodes:
-        table.add_row(
-            shown(node.name),
-            state_of(node),
-            f"{node.tokens:,}" if node.takes_tokens or node.tokens else "none",
-            f"{node.share:.1%}" if node.takes_tokens or node.tokens else "",
-            f"{span(node.heartbeat_age_sec)} ago",
-            f"{shown(node.host, nobody='?')}:{node.pid or '?'}",
-            f"{span((status.read_at - node.created_on).total_seconds())}",
-            style="" if node.is_live else "dim",
-        )
-    return table
-
-
-def state_of(node: NodeStatus) -> Text:
-    """Say how a node is, and what is asked of it, in a few words."""
+def state_of(node: NodeStatus) -> Styled:
+    """Say how a node is, and what is asked of it, in a few words, and how they are to look."""
     words = []
     if node.is_leader:
         words.append("leads")
@@ -86,25 +81,18 @@ def state_of(node: NodeStatus) -> Text:
     elif node.steered == "drain":
         words.append("draining" if node.tokens else "drained")
     style = "red" if not node.is_live else "yellow" if node.steered else "bold" if node.is_leader else ""
-    return Text(", ".join(words), style=style)
+    return ", ".join(words), style
 
 
-def _rebalances(status: ClusterStatus) -> Table:
-    table = _table()
-    for title in ("rebalance", "reason", "by", "nodes"):
-        table.add_column(title, overflow="fold")
-    table.add_column("moved", justify="right", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    for row in status.rebalances:
-        table.add_row(
-            f"{span((status.read_at - row.triggered_at).total_seconds())} ago",
-            shown(row.reason),
-            shown(row.leader),
-            f"{row.nodes_before} to {row.nodes_after}",
-            f"{row.tokens_moved:,}",
-            f"{row.duration_ms} ms",
-        )
-    return table
+def _rebalance(row: Rebalance, status: ClusterStatus) -> list[str | Styled]:
+    return [
+        f"{span((status.read_at - row.triggered_at).total_seconds())} ago",
+        shown(row.reason),
+        shown(row.leader),
+        f"{row.nodes_before} to {row.nodes_after}",
+        f"{row.tokens_moved:,}",
+        f"{row.duration_ms} ms",
+    ]
 
 
 def span(seconds: float) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobsync.api.cluster import NodeStatus
+from jobsync.api.fleet_status import NodeStatus
 from jobsync.api.fleet_values import HeldRange
 from jobsync.cli.demo.view import LOST, TONES
 from jobsync.cli.fleet_view import table
@@ -32,7 +32,11 @@ def picture(look: Look | None, error: str | None, width: int, height: int | None
     if look is None:
         return Group(*(lines or [Text("looking ...", style="dim")]), _footer())
     tones = {node.name: TONES[place % len(TONES)] for place, node in enumerate(look.status.nodes)}
-    lines += [_cut(summary(look.status), width), _cut(Text(look.status.where, style="dim"), width), Text()]
+    lines += [
+        _cut(Text.assemble(*summary(look.status)), width),
+        _cut(Text(look.status.where, style="dim"), width),
+        Text(),
+    ]
     lines += [_strip("plan", [each.intended for each in look.ranges], look.ranges, tones, width)]
     lines += [_strip("held", [each.node for each in look.ranges], look.ranges, tones, width)]
     moves = _moves(look)
@@ -103,7 +107,7 @@ def _nodes(nodes: Sequence[NodeStatus], tones: dict[str, str], rows: int | None,
         row: list[Text | str] = [
             Text("█", style=tones[node.name] if node.is_live else "dim"),
             _cut(Text(shown(node.name)), NAME_SHOWN),
-            state_of(node),
+            Text(*state_of(node)),
             f"{node.tokens:,}" if holds else "none",
             f"{node.share:.1%}" if holds else "",
             f"{span(node.heartbeat_age_sec)} ago",

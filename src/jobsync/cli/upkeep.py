@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from jobsync.cli.given import config_of
 from jobsync.cli.options import Appname, AsJson, Dsn
-from jobsync.cli.processes import config_of
 from jobsync.cli.shared import NOTHING, as_plain, asked, console, count, say_json
 
 

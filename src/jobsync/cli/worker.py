@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from jobsync.cli.crew import Crew
-from jobsync.cli.processes import Lifeline, start_worker, worker_environment
+from jobsync.cli.given import worker_environment
+from jobsync.cli.processes import Lifeline, start_worker
 
 WORKER_MODULE = "jobsync.cli.worker_process"
 

@@ -14,7 +14,6 @@ from psycopg import Connection
 from jobsync.core.errors import JobsyncError, SchemaError, redact
 from jobsync.postgres.reception import Place, visiting
 from jobsync.postgres.schema import Installed, ensure_schema, finish_schema, installed
-from jobsync.postgres.session import leads_straight_to
 from jobsync.postgres.statement import Row, Statement, run
 
 
@@ -32,6 +31,8 @@ class Inquiry:
 
     def is_direct(self, backend_pid: int, client_port: int | None) -> bool:
         """Tell whether the backend that answered is the one that was connected to, through no pooler or proxy."""
+        from jobsync.postgres.session import leads_straight_to  # noqa: PLC0415 - of all who inquire, only the doctor asks
+
         own_pid = self._conn.pgconn.backend_pid
         return leads_straight_to(backend_pid, client_port, own_pid=own_pid, fileno=self._conn.fileno())
 

@@ -14,14 +14,13 @@ version, and `oldest_program` at most.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 
 from jobsync.core.errors import SchemaError
-from jobsync.postgres.statement import Row, Statement, load_sql, run, statement
+from jobsync.postgres.statement import SQL_HOME, Row, Statement, load_sql, run, statement
 
 OLDEST_SERVER = 140000
 PROGRAM_TOO_OLD = "42000"  # What sync_register says to a program that the schema does not fit any more.
@@ -53,7 +52,7 @@ def removals() -> list[tuple[int, str]]:
 
 
 def _numbered(folder: str) -> list[tuple[int, str]]:
-    names = sorted(file.name.removesuffix(".sql") for file in files("jobsync.postgres").joinpath(folder).iterdir())
+    names = sorted(file.stem for file in (SQL_HOME / folder).glob("*.sql"))
     return [(int(name[:4]), name) for name in names]
 
 
@@ -76,7 +75,7 @@ def schema_sql(prefix: str) -> str:
 
 
 def _functions(prefix: str) -> list[str]:
-    names = sorted(f.name.removesuffix(".sql") for f in files("jobsync.postgres").joinpath("functions").iterdir())
+    names = sorted(file.stem for file in (SQL_HOME / "functions").glob("*.sql"))
     return [load_sql("functions", name, prefix) for name in names]
 
 

@@ -9,20 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
 from psycopg.rows import namedtuple_row, tuple_row
 
 Row = tuple[Any, ...]
+SQL_HOME = Path(__file__).parent  # Not importlib.resources, which takes as long to load as a small fleet to be asked.
 _PREFIX = re.compile(r"\bsync_")
 
 
 @lru_cache(maxsize=512)
 def load_sql(folder: str, name: str, prefix: str) -> str:
     """Read `folder/name.sql` with the fleet's prefix in place of `sync_`."""
-    text = files("jobsync.postgres").joinpath(folder, f"{name}.sql").read_text(encoding="utf-8")
+    text = (SQL_HOME / folder / f"{name}.sql").read_text(encoding="utf-8")
     return _PREFIX.sub(prefix.lower(), text)  # PostgreSQL folds unquoted names, but not the names of channels.
 
 

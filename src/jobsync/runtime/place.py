@@ -1,15 +1,17 @@
-"""Where a node's database is, the embedded one included: asked for by name, and held as long as the node needs it."""
+"""Where a node's database is, the embedded one included: asked for by name, and held as long as the node needs it.
+
+What runs the embedded server, and the pools, are loaded by those who use them: who looks at a fleet needs neither.
+"""
 
 import logging
 from typing import TYPE_CHECKING
 
-from jobsync.core.log_events import Event, marks
 from jobsync.core.settings import Settings
-from jobsync.postgres.pool import Pool
 from jobsync.postgres.reception import Place, place_of
 
 if TYPE_CHECKING:
     from jobsync.postgres.embedded import EmbeddedServer
+    from jobsync.postgres.pool import Pool
 
 EMBEDDED = "embedded"
 TRANSACTIONS = 8  # Bodies of job.transaction() at one time.
@@ -26,12 +28,15 @@ class Doorway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._server: EmbeddedServer | None = None
+        self._where: str | None = None
         dsn = settings.dsn
         if dsn == EMBEDDED:
-            from jobsync.postgres.embedded import acquire  # noqa: PLC0415 - few start a server
+            from jobsync.core.log_events import Event, marks  # noqa: PLC0415 - see above
+            from jobsync.postgres.embedded import acquire  # noqa: PLC0415
 
             self._server = acquire()
             dsn = self._server.dsn
+            self._where = f"the embedded PostgreSQL, data in {self._server.data_dir}"
             log.info(
                 "using the embedded PostgreSQL %s, data in %s",
                 self._server.version,
@@ -40,29 +45,29 @@ class Doorway:
             )
         self.place: Place = place_of(settings, dsn)
 
+    @property
+    def where(self) -> str:
+        """Name the database for people, without the password."""
+        return self.place.shown if self._where is None else self._where
+
     def session_place(self) -> Place:
         """Give the place for the node's own session: direct where the main way goes through a pooler."""
         if self._settings.session_dsn is None:
             return self.place
         return place_of(self._settings, self._settings.session_dsn)
 
-    def transaction_pool(self) -> Pool:
+    def transaction_pool(self) -> "Pool":
         """Make the pool that is lent to the application."""
-        return Pool(
-            self.place.conninfo,
-            size=TRANSACTIONS,
-            wait_sec=TRANSACTION_WAIT_SEC,
-            unavailable=self.place.unavailable,
-        )
+        return self._pool(TRANSACTIONS, TRANSACTION_WAIT_SEC)
 
-    def record_pool(self) -> Pool:
+    def record_pool(self) -> "Pool":
         """Make the pool for jobsync's own statements that may wait; no body of the application can use it up."""
-        return Pool(
-            self.place.conninfo,
-            size=RECORDERS,
-            wait_sec=RECORD_WAIT_SEC,
-            unavailable=self.place.unavailable,
-        )
+        return self._pool(RECORDERS, RECORD_WAIT_SEC)
+
+    def _pool(self, size: int, wait_sec: float) -> "Pool":
+        from jobsync.postgres.pool import Pool  # noqa: PLC0415 - see above
+
+        return Pool(self.place.conninfo, size=size, wait_sec=wait_sec, unavailable=self.place.unavailable)
 
     def release(self) -> None:
         """Let go of the embedded server; the last one to do so stops it."""

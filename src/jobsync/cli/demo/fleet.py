@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jobsync.cli.processes import Lifeline, Worker, start_worker, worker_environment
+from jobsync.cli.given import worker_environment
+from jobsync.cli.processes import Lifeline, Worker, start_worker
 
 LEAVE_SEC = 8.0
 CATCH_SEC = 10.0

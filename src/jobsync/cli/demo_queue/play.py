@@ -21,7 +21,8 @@ from jobsync.cli.demo_queue.verdict import STAGED_FAILURES, Evidence, JobFacts, 
 from jobsync.cli.demo_queue.view import LiveView, PlainView, SilentView, View
 from jobsync.cli.demo_queue.watch import Snapshot, look
 from jobsync.cli.demo_queue.worker import AT_ONCE
-from jobsync.cli.processes import Lifeline, sigterm_unwinds, start_worker, worker_environment
+from jobsync.cli.given import worker_environment
+from jobsync.cli.processes import Lifeline, sigterm_unwinds, start_worker
 
 WORKER_MODULE = "jobsync.cli.demo_queue.worker"
 CONTROL_MODULE = "jobsync.cli.demo_queue.control"
