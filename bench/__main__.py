@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from bench import aged, answers, deals, idle, memory, moves, queue, queue_peers, records
+from bench import aged, answers, command, deals, idle, memory, moves, queue, queue_peers, records, steering
 from bench.context import DSN_VARIABLE, Context, open_context
 from bench.figures import Figure, command_for, markdown, table
 
@@ -36,6 +36,8 @@ BENCHES: dict[str, Callable[[Context], list[Figure]]] = {
     "locks": records.locks,
     "transaction": records.transaction,
     "prune": records.prune,
+    "status": command.status,
+    "steering": steering.steering,
     "drain": queue.drain,
     "peers": queue_peers.peers,
     "enqueue": queue.enqueue,
