@@ -185,11 +185,14 @@ def test_a_dead_database_is_one_line_without_the_password(run: Command, argument
     assert "hush-hush" not in result.stderr
 
 
-@pytest.mark.parametrize(("change", "word"), [("- 1", "older"), ("+ 1", "newer")])
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [("schema_version = schema_version - 1", "older"), ("oldest_program = schema_version + 1", "newer")],
+)
 def test_tables_of_another_version_are_one_line_and_nothing_is_done(
     run: Command, sql: Sql, change: str, word: str
 ) -> None:
-    sql(f"update t_meta set schema_version = schema_version {change}")
+    sql(f"update t_meta set {change}")
     for arguments in (("status",), ("nodes",), ("freeze",), ("locks", "add", "t", "a"), ("resume", "--all")):
         result = run(*arguments)
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
