@@ -61,6 +61,22 @@ order by n.name;
 select total_tokens, hash_function, plan_version, lock_version, generation, quarantined, schema_version
 from sync_meta;
 
+-- name: steering
+-- What people ask of nodes and of the fleet now (cordon, drain, freeze), who asked, and when it ends by itself; node is
+-- null where the whole fleet is meant. `jobsync resume` ends it.
+select verb, node, reason, asked_by, asked_at, ends_at
+from sync_steering
+where ended_at is null
+order by id;
+
+-- name: steering-of-the-past
+-- What was asked before, who ended it, and how long it was in force.
+select verb, node, asked_by, asked_at, ended_by, ended_at - asked_at as lasted
+from sync_steering
+where ended_at is not null
+order by ended_at desc
+limit 50;
+
 -- === Tokens ===
 
 -- name: token-distribution
@@ -112,6 +128,16 @@ from sync_meta m;
 select g.node, lower(r) as first_token, upper(r) - 1 as last_token, g.epoch, g.assigned_at
 from sync_grant g cross join lateral unnest(g.tokens - '{[-1,0)}') r
 order by first_token;
+
+-- name: tokens-on-their-way
+-- What each node is to have by the plan and has not yet, and what it has and is to give up. Rows that stay for longer than
+-- handover_timeout_sec: see who-holds-up-a-hand-over.
+with held as (select node, range_agg(r) as tokens from sync_grant, unnest(tokens) r group by node)
+select coalesce(t.node, h.node) as node, t.tokens - coalesce(h.tokens, '{}') as to_come,
+       h.tokens - coalesce(t.tokens, '{}') as to_go
+from sync_target t full join held h on h.node = t.node
+where coalesce(t.tokens, '{}') <> coalesce(h.tokens, '{}')
+order by 1;
 
 -- name: owner-of-a-task
 -- Which node works on this task now, and under which epoch?

@@ -71,6 +71,14 @@ JOB_COUNTS = {
     ("report", "pending"): 1,
 }
 
+# What is asked of nodes would change the fleet: it is asked in a transaction that is taken back.
+STEER = """
+insert into sync_steering (verb, node, reason, asked_by, ended_at, ended_by)
+values ('cordon', 'worker-02', null, 'ops', now() + interval '5 min', 'somebody'),
+       ('drain', 'worker-03', 'disk', 'ops', null, null);
+update sync_target set tokens = tokens - '{[0,100)}' where node = 'worker-01'"""
+BEFORE = dict.fromkeys(("steering", "steering-of-the-past", "tokens-on-their-way"), STEER)
+
 # What each reading query must show of the fleet that `put_to_work` has made.
 READS: dict[str, Check] = {
     "active-nodes": lambda rows, _: same(rows, name=list(NAMES)) and rows[0]["lag"].total_seconds() < 10,
@@ -83,6 +91,10 @@ READS: dict[str, Check] = {
     "dead-nodes": lambda rows, _: same(rows, name=["worker-09"]),
     "nodes-behind-the-plan": lambda rows, _: rows == [],
     "fleet-settings": lambda rows, _: same(rows, total_tokens=[TOKENS], quarantined=[False]),
+    "steering": lambda rows, _: same(rows, verb=["drain"], node=["worker-03"], asked_by=["ops"], ends_at=[None]),
+    "steering-of-the-past": lambda rows, _: (
+        same(rows, node=["worker-02"], ended_by=["somebody"]) and 200 < rows[0]["lasted"].total_seconds() <= 300
+    ),
     "token-distribution": lambda rows, cluster: (
         counts_agree(rows, cluster, "tokens") and sum(column(rows, "pct")) == TOKENS
     ),
@@ -96,6 +108,11 @@ READS: dict[str, Check] = {
     "tokens-of-a-node": lambda rows, cluster: same(rows, tokens=[cluster.counts()["worker-01"]]),
     "unowned-tokens": lambda rows, _: same(rows, unowned=[0]),
     "token-ranges": ranges_are_whole,
+    "tokens-on-their-way": lambda rows, cluster: (
+        same(rows, node=["worker-01"])
+        and sum(each.upper - each.lower for each in rows[0]["to_go"]) == cluster.counts()["worker-01"]
+        and not rows[0]["to_come"]
+    ),
     "owner-of-a-task": owner_is_told,
     "locks": lambda rows, _: same(rows, task_id=["model-1", "model-2", "model-3", "old", "kept"]),
     "lock-summary": lambda rows, _: sorted(column(rows, "status")) == ["EXPIRED", "active", "never", "never", "never"],
@@ -185,7 +202,7 @@ def test_every_query_is_tested_and_every_test_has_its_query() -> None:
 @pytest.mark.parametrize("name", READS)
 def test_a_query_shows_the_fleet_as_it_is(busy_cluster: Cluster, name: str) -> None:
     with busy_cluster.connect(row_factory=dict_row) as conn, conn.transaction(force_rollback=True):
-        conn.execute(EXPIRE.encode())
+        conn.execute(BEFORE.get(name, EXPIRE).encode())
         rows = conn.execute(STATEMENTS[name].encode()).fetchall()
     assert READS[name](rows, busy_cluster), rows
 
