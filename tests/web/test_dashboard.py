@@ -214,6 +214,52 @@ def test_forged_requests_change_nothing(
         assert client.post("/do", data={"act": "{"}, headers=bearer).status_code == 400
 
 
+def test_strange_requests_are_answered_and_do_nothing(config: CoordinationConfig, fleet: Job) -> None:
+    app = FastAPI()
+    app.mount("/ops/fleet", dashboard(config, auth=TOKEN, allowed_hosts=("testserver",)))
+    with TestClient(app) as client:
+        for method, path in (("GET", "do"), ("PUT", "do"), ("GET", "logout"), ("POST", "events"), ("DELETE", "jobs")):
+            assert client.request(method, f"/ops/fleet/{path}").status_code == 405, path
+        for path in (
+            "..%2fapp.py",
+            "%2e%2e/app.py",
+            "....//app.py",
+            "/etc/passwd",
+            "app.css%00",
+            "app.css/..%2f..%2fapp.py",
+        ):
+            assert client.get(f"/ops/fleet/assets/{path}").status_code in {404, 405}, path
+        rebound = {"host": "evil.example", "origin": "http://evil.example"}  # A name that suddenly leads here.
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        assert client.get("/ops/fleet/", headers=rebound).status_code == 400
+        assert client.post("/ops/fleet/do", data={"act": '["freeze"]'}, headers=rebound | bearer).status_code == 400
+        for act, status in (
+            (["drain", "nobody of this name"], 409),
+            (["drain", 5], 409),
+            (["drain", "x" * 5000], 409),
+            (["retry", 10**30], 409),
+            (["retry", True], 409),
+            (["freeze"], 409),  # For how long?
+            ({"drain": "first"}, 400),
+            ([], 400),
+        ):
+            json_too = bearer | {"accept": "application/json"}
+            reply = client.post("/ops/fleet/do", data={"act": json.dumps(act)}, headers=json_too)
+            assert reply.status_code == status, act
+        assert client.post("/ops/fleet/do", content=b"act=" + b"x" * 100_000, headers=bearer).status_code == 400
+        for back in (
+            "//evil.example/",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "jobs/../../..//evil",
+            "queue\r\nX: y",
+        ):
+            data = {"act": '["resume", "first"]', "back": back}
+            reply = client.post("/ops/fleet/do", data=data, headers=bearer, follow_redirects=False)
+            assert (reply.status_code, reply.headers["location"][:7]) == (303, "./?said"), back
+    assert query(str(config.dsn), f"select count(*) from {config.prefix}steering") == [(0,)]
+
+
 def test_jobs_are_retried_and_cancelled(config: CoordinationConfig) -> None:
     bearer = {"authorization": f"Bearer {TOKEN}", "accept": "application/json"}
     with JobQueue(config) as queue, client_of(config, auth=TOKEN) as client:
@@ -320,7 +366,12 @@ def test_a_database_that_is_away_is_told_and_comes_back(private_server: PrivateS
 
 def test_a_database_without_tables_says_what_to_do(config: CoordinationConfig) -> None:
     with client_of(config) as client:
-        assert "jobsync migrate" in client.get("/").text
+        for path in ("/", "/queue", "/jobs", "/job?id=1", "/locks", "/find?key=a"):
+            page = client.get(path).text
+            assert "jobsync migrate" in page
+            assert "The tables do not fit" in page
+    # Nothing that is looked at makes them.
+    assert query(str(config.dsn), f"select 1 from pg_class where relname like '{config.prefix}%'") == []
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

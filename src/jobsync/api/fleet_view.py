@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from jobsync.api.fleet_access import way_to
 from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
-from jobsync.postgres.embedded import default_data_dir
 from jobsync.postgres.fleet_view import FleetRow, QueueRow, read_fleet, read_queue
-from jobsync.postgres.inquiry import Inquiry, inquire
+from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.schema import refuse_misfit
-from jobsync.runtime.place import EMBEDDED, Doorway
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,17 +255,10 @@ def open_reader(config: Settings) -> Iterator[FleetReader]:
 
     Raises DatabaseUnavailable, naming host, port and database and never the password; SchemaError without tables.
     """
-    doorway = Doorway(config)
-    try:
-        with inquire(doorway.place) as inquiry:
-            where = doorway.place.shown
-            if config.dsn == EMBEDDED:
-                where = f"the embedded PostgreSQL, data in {default_data_dir()}"
-            reader = FleetReader(inquiry, config, where)
-            reader.require_schema()
-            yield reader
-    finally:
-        doorway.release()
+    with way_to(config) as (inquiry, where):
+        reader = FleetReader(inquiry, config, where)
+        reader.require_schema()
+        yield reader
 
 
 def moves_between(held: tuple[Span, ...], wanted: tuple[Span, ...], live: frozenset[str]) -> tuple[Move, ...]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,10 +21,11 @@ from jobsync.api.config import CoordinationConfig
 from jobsync.api.metrics.fleet import FleetCollector
 from jobsync.core.errors import ExtraMissing, JobsyncError
 from jobsync.core.log_events import Event, marks
-from jobsync.core.queue.stored import ENDS, STATUSES, UNFINISHED
-from jobsync.web.desk import JOBS_A_PAGE, Desk
+from jobsync.core.queue.stored import STATUSES
+from jobsync.web.desk import Desk
 from jobsync.web.drawing import ASSETS, Drawing, is_same
 from jobsync.web.guard import COOKIE, SESSION_SEC, Guard, Headers, comes_from_here
+from jobsync.web.lists import NAMES, Asked, asked_of
 from jobsync.web.pages import PARTS, Pages
 from jobsync.web.poller import Poller
 
@@ -34,7 +35,6 @@ MOST_FORM_BYTES: Final = 20_000
 MOST_SAID: Final = 100
 KEEP_ALIVE_SEC: Final = 15.0
 WRONG_TOKEN_SEC: Final = 1.0
-LOCKS_SHOWN: Final = 500
 HOSTS_VARIABLE: Final = "JOBSYNC_DASHBOARD_HOSTS"
 TOKEN_VARIABLE: Final = "JOBSYNC_DASHBOARD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -75,9 +75,9 @@ class Dashboard:
         routes = [
             Route("/", partial(self._live_page, "fleet")),
             Route("/queue", partial(self._live_page, "queue")),
-            Route("/jobs", self._jobs),
-            Route("/job", self._job),
-            Route("/locks", self._locks),
+            Route("/jobs", partial(self._list_page, "jobs")),
+            Route("/job", partial(self._list_page, "job")),
+            Route("/locks", partial(self._list_page, "locks")),
             Route("/find", self._find),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/logout", self._logout, methods=["POST"]),
@@ -98,15 +98,25 @@ class Dashboard:
         return await self._page(request, f"{page}.html", page)
 
     async def _page(
-        self, request: Request, template: str, page: str = "other", status: int = 200, **given: Any
+        self,
+        request: Request,
+        template: str,
+        page: str = "other",
+        status: int = 200,
+        asked: Asked | None = None,
+        **given: Any,
     ) -> Response:
         session = self._guard.session_of(request)
         snapshot = await self.poller.fresh()
-        parts = await self._pages.parts(page, snapshot, may_act=session is not None)
+        parts = await self._pages.parts(page, snapshot, may_act=session is not None, asked=asked, at_once=True)
+        if asked is not None and self._pages.lacks(asked):
+            status = 404
         said = self._said.pop(request.query_params.get("said", ""), None)
         context = {
             "page": template.removesuffix(".html"),
-            "live": page,
+            "events": _events_of(page, asked),
+            "asked": {} if asked is None else dict(zip(NAMES[page], asked[1:], strict=True)),
+            "statuses": STATUSES,
             "parts": parts,
             "part_names": PARTS[page],
             "view": snapshot.view,
@@ -121,34 +131,9 @@ class Dashboard:
         }
         return HTMLResponse(self._drawing.draw(template, **(context | given)), status)
 
-    async def _jobs(self, request: Request) -> Response:
-        asked = {name: request.query_params.get(name) or None for name in ("status", "kind", "queue", "before")}
-        before_text = asked["before"] or ""
-        before = int(before_text) if before_text.isdecimal() and len(before_text) < 19 else None
-        read = partial(self._desk.jobs, asked["status"], asked["kind"], asked["queue"], before)
-        jobs, error = await _tried(read)
-        return await self._page(
-            request, "jobs.html", jobs=jobs or [], asked=asked, asked_error=error, statuses=STATUSES, ends=ENDS,
-            unfinished=UNFINISHED, full=len(jobs or []) == JOBS_A_PAGE,
-        )  # fmt: skip
-
-    async def _job(self, request: Request) -> Response:
-        named = request.query_params.get("id", "")
-        found, error = await _tried(lambda: self._desk.one_job(named))
-        given: dict[str, Any] = {"named": named, "asked_error": error, "job": None, "errors": [], "texts": {}}
-        if found is not None:
-            job, errors = found
-            texts = {name: _as_text(getattr(job, name)) for name in ("payload", "result")}
-            given |= {"job": job, "errors": errors, "texts": texts, "unfinished": UNFINISHED}
-        return await self._page(request, "job.html", status=200 if found or error else 404, **given)
-
-    async def _locks(self, request: Request) -> Response:
-        like = request.query_params.get("like", "")[:500]
-        locks, error = await _tried(lambda: self._desk.locks(like or None))
-        shown = (locks or ())[:LOCKS_SHOWN]
-        return await self._page(
-            request, "locks.html", locks=shown, like=like, asked_error=error, more=len(locks or ()) - len(shown)
-        )
+    async def _list_page(self, page: str, request: Request) -> Response:
+        asked = asked_of(page, request.query_params)
+        return await self._page(request, f"{page}.html", page, asked=asked)
 
     async def _find(self, request: Request) -> Response:
         key = request.query_params.get("key", "")
@@ -202,9 +187,11 @@ class Dashboard:
             return Response("no such page\n", 404, media_type="text/plain")
         may_act = self._guard.session_of(request) is not None
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
-        return StreamingResponse(self._stream(page, may_act=may_act), media_type="text/event-stream", headers=headers)
+        asked = asked_of(page, request.query_params) if page in NAMES else None
+        stream = self._stream(page, may_act=may_act, asked=asked)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
-    async def _stream(self, page: str, *, may_act: bool) -> AsyncIterator[str]:
+    async def _stream(self, page: str, *, may_act: bool, asked: Asked | None = None) -> AsyncIterator[str]:
         """Send the parts that changed, at most once a snapshot; whoever is slow gets the latest."""
         sent: dict[str, str] = {}
         seen = 0
@@ -217,11 +204,11 @@ class Dashboard:
                         yield ": still here\n\n"
                     continue
                 seen = snapshot.number
-                parts = await self._pages.parts(page, snapshot, may_act=may_act)
+                parts = await self._pages.parts(page, snapshot, may_act=may_act, asked=asked)
                 changed = {name: html for name, html in parts.items() if not is_same(html, sent.get(name))}
                 sent = parts
                 now = None if snapshot.view is None else snapshot.view.read_at.timestamp()
-                news = {"parts": changed, "now": now, "ok": snapshot.error is None}
+                news = {"parts": changed, "now": now, "ok": snapshot.error is None, "state": snapshot.state}
                 yield f"data: {json.dumps(news)}\n\n"
 
     # --- changing --------------------------------------------------------------------------------
@@ -338,6 +325,7 @@ def _who(request: Request) -> str:
     return request.client.host if request.client is not None else "somebody"
 
 
-def _as_text(value: Any) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return text if len(text) <= 20_000 else f"{text[:20_000]}\n[... cut ...]"
+def _events_of(page: str, asked: Asked | None) -> str:
+    """Give the address of a page's events, as seen from beside it."""
+    given = {} if asked is None else dict(zip(NAMES[page], asked[1:], strict=True))
+    return f"events?{urlencode({'page': page} | {name: value for name, value in given.items() if value})}"

@@ -6,6 +6,7 @@ from jobsync.api.checks import checked_name
 from jobsync.api.cluster import open_cluster
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.fleet_values import Explanation, LockStatus
+from jobsync.api.fleet_view import open_reader
 from jobsync.api.job_queue import JobQueue
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.steering import Limit, Schedule
@@ -24,8 +25,10 @@ class Desk:
 
     @property
     def queue(self) -> JobQueue:
-        """The queue, connected at its first use."""
+        """The queue, connected at its first use. Raises SchemaError where its tables are missing."""
         if self._queue is None:
+            with open_reader(self._config):  # It refuses; a queue would make the tables, and who looks changes nothing.
+                pass
             self._queue = JobQueue(self._config)
         return self._queue
 

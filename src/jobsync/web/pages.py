@@ -10,12 +10,16 @@ from jobsync.api.fleet_view import FleetView, NodeView
 from jobsync.core.errors import JobsyncError
 from jobsync.web.desk import Desk
 from jobsync.web.drawing import Drawing
+from jobsync.web.lists import NAMES, Asked, Lists, words_of
 from jobsync.web.poller import Poller, Snapshot
 from jobsync.web.strip import bands, line
 
 PARTS: Final = {
     "fleet": ("notice", "summary", "figures", "strip", "nodes", "moves", "history"),
     "queue": ("notice", "queue_figures", "kinds", "failed", "periodic"),
+    "jobs": ("notice", "jobs"),
+    "job": ("notice", "job"),
+    "locks": ("notice", "locks"),
     "other": ("notice",),
 }
 FEWEST_POINTS: Final = 8  # With fewer a line says nothing.
@@ -43,16 +47,42 @@ class Pages:
         self._failed: tuple[object, list[Any], str | None] = (None, [], None)
         self._steady: tuple[int, Any, Any] = (-STEADY_ROUNDS, [], {})
         self._reading = asyncio.Lock()
+        self._lists = Lists(desk)
 
-    async def parts(self, page: str, snapshot: Snapshot, *, may_act: bool) -> dict[str, str]:
-        """Draw the live parts of a page, by their names."""
+    async def parts(
+        self, page: str, snapshot: Snapshot, *, may_act: bool, asked: Asked | None = None, at_once: bool = False
+    ) -> dict[str, str]:
+        """Draw the live parts of a page, by their names; its list by what is asked of it.
+
+        `at_once` reads the list, whosever turn it is.
+        """
+        drawn = await self._shared_parts(page, snapshot, may_act=may_act)
+        if asked is None:
+            return drawn
+        if at_once:
+            found = await self._lists.now(asked)
+        else:
+            found = await self._lists.latest(asked, is_away=snapshot.error is not None)
+        if may_act not in found.drawn:
+            view = snapshot.view
+            given = words_of(asked, found) | {"may_act": may_act, "now": None if view is None else view.read_at}
+            # Where the database is away, the page says so once; the list is as it was.
+            given["asked_error"] = None if snapshot.error is not None else given["asked_error"]
+            found.drawn[may_act] = self._drawing.draw(f"parts/{page}.html", **given)
+        return drawn | {page: found.drawn[may_act]}
+
+    def lacks(self, asked: Asked) -> bool:
+        """Tell whether what was asked for by name is not there."""
+        return self._lists.lacks(asked)
+
+    async def _shared_parts(self, page: str, snapshot: Snapshot, *, may_act: bool) -> dict[str, str]:
         kept = self._drawn.get((page, may_act))
         if kept is not None and kept[0] == snapshot.number:
             return kept[1]
         if page == "queue":
             await self._read_jobs(snapshot)
         given = self._given(snapshot) | {"may_act": may_act}
-        drawn = {name: self._drawing.draw(f"parts/{name}.html", **given) for name in PARTS[page]}
+        drawn = {name: self._drawing.draw(f"parts/{name}.html", **given) for name in PARTS[page] if name not in NAMES}
         self._drawn[page, may_act] = (snapshot.number, drawn)
         return drawn
 
@@ -80,7 +110,12 @@ class Pages:
 
     def _given(self, snapshot: Snapshot) -> dict[str, Any]:
         view = snapshot.view
-        given: dict[str, Any] = {"view": view, "error": snapshot.error, "now": None if view is None else view.read_at}
+        given: dict[str, Any] = {
+            "view": view,
+            "error": snapshot.error,
+            "misfit": snapshot.misfit,
+            "now": None if view is None else view.read_at,
+        }
         given |= {"failed": self._failed[1], "failed_error": self._failed[2]}
         given |= {"schedules": self._steady[1], "limits": self._steady[2], "waiting_line": "", "done_line": ""}
         if view is None:

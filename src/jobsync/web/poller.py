@@ -12,7 +12,7 @@ from typing import Final
 from jobsync.api.clock import boot_sec
 from jobsync.api.config import CoordinationConfig
 from jobsync.api.fleet_view import FleetReader, FleetView, open_reader
-from jobsync.core.errors import JobsyncError
+from jobsync.core.errors import JobsyncError, SchemaError
 from jobsync.core.log_events import Event, marks
 
 log = logging.getLogger("jobsync.web")
@@ -29,13 +29,22 @@ HISTORY: Final = 180
 class Snapshot:
     """What was read last, from `at_sec` on.
 
-    `error` says why the latest round failed; `view` is then of before, or None.
+    `error` says why the latest round failed; `view` is then of before, or None. `misfit`: the database answered, and
+    has no tables that this program could read.
     """
 
     number: int
     view: FleetView | None
     error: str | None
     at_sec: float
+    misfit: bool = False
+
+    @property
+    def state(self) -> str:
+        """Say in a word or two how the page is kept fresh."""
+        if self.error is None:
+            return "live"
+        return "tables do not fit" if self.misfit else "database away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class Poller:
                     if self._read_on(reader):
                         return
             except JobsyncError as error:
-                self._publish(began_sec, None, str(error))
+                self._publish(began_sec, None, str(error), misfit=isinstance(error, SchemaError))
             except Exception:
                 log.exception("the live page cannot read the fleet", extra=marks(Event.FLEET_UNREADABLE))
                 self._publish(began_sec, None, "reading the fleet failed: see the log of the dashboard")
@@ -159,10 +168,10 @@ class Poller:
         self._wake.wait(sec)
         self._wake.clear()
 
-    def _publish(self, began_sec: float, view: FleetView | None, error: str | None) -> None:
+    def _publish(self, began_sec: float, view: FleetView | None, error: str | None, *, misfit: bool = False) -> None:
         last = self.snapshot
         self.rounds += 1
-        self.snapshot = Snapshot(last.number + 1, view if error is None else last.view, error, began_sec)
+        self.snapshot = Snapshot(last.number + 1, view if error is None else last.view, error, began_sec, misfit)
         with self._lock:
             viewers = tuple(self._viewers)
         for viewer in viewers:

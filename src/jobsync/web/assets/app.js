@@ -23,7 +23,7 @@
 
   // What somebody reads or types is not taken from under his eyes: an open traceback, a selection, a field in use.
   const isInUse = (place) =>
-    place.querySelector("details[open]") !== null ||
+    place.querySelector("details[open]:not([data-shown])") !== null ||
     (place.contains(document.activeElement) && document.activeElement.matches("input, select")) ||
     (!getSelection().isCollapsed && place.contains(getSelection().anchorNode));
   const waiting = new Map();
@@ -56,7 +56,7 @@
       const news = JSON.parse(event.data);
       if (news.now && news.ok) ahead = news.now - Date.now() / 1000;
       for (const [name, html] of Object.entries(news.parts)) put(name, html);
-      say(news.ok ? "on" : "lost", news.ok ? "live" : "database away");
+      say(news.ok ? "on" : "lost", news.state);
       tick();
     };
     events.onerror = () => say("lost", "reconnecting");

@@ -1,0 +1,180 @@
+"""Jobs, one job and locks on the live page: kept fresh, and read seldom however many look at whatever."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from jobsync import CoordinationConfig, InvalidArgument, JobQueue
+from jobsync.api.cluster import migrate, open_cluster
+from jobsync.web import dashboard
+from jobsync.web.lists import Lists, asked_of
+from jobsync.web.poller import EVERY_SEC
+from tests.api.jobs import settings
+from tests.cli.conftest import TWO_NODES
+
+Condition = Callable[[str], bool]
+
+
+@pytest.fixture
+def config(server_dsn: str, prefix: str) -> CoordinationConfig:
+    """Give a fleet that stands still: two nodes that are rows alone, and the queue's tables."""
+    config = settings(server_dsn, prefix)
+    migrate(config)
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        conn.execute(TWO_NODES.replace(" t_", f" {prefix}").encode())
+    return config
+
+
+@pytest.fixture
+def application(config: CoordinationConfig) -> Starlette:
+    application = dashboard(config)
+    application.state.dashboard.poller._every_sec = 0.05
+    return application
+
+
+async def part(application: Starlette, page: str, query: dict[str, str], until: Condition) -> str:
+    """Look at a page's events until one of its list is as it should be; give that."""
+    stream = application.state.dashboard._stream(page, may_act=False, asked=asked_of(page, query))
+    try:
+        async with asyncio.timeout(60):
+            async for event in stream:
+                if event.startswith("data: "):
+                    html: str = json.loads(event.removeprefix("data: "))["parts"].get(page, "")
+                    if until(html):
+                        return html
+    finally:
+        await stream.aclose()
+    raise AssertionError("the events ended")
+
+
+def test_a_list_of_jobs_follows_the_queue_by_its_filter(application: Starlette, config: CoordinationConfig) -> None:
+    async def watch() -> None:
+        with JobQueue(config) as queue:
+            first = queue.enqueue("mail")
+            page = asyncio.create_task(part(application, "jobs", {"status": "cancelled"}, lambda h: f"#{first}<" in h))
+            other = asyncio.create_task(part(application, "jobs", {"kind": "mail"}, lambda h: "cancelled" in h))
+            nothing = await part(application, "jobs", {"kind": "post"}, lambda html: html != "")
+            assert "No job matches" in nothing
+            await asyncio.to_thread(queue.cancel, first)
+            await asyncio.gather(page, other)
+
+    asyncio.run(watch())
+
+
+def test_one_job_and_its_attempts_follow(application: Starlette, config: CoordinationConfig) -> None:
+    async def watch() -> None:
+        with JobQueue(config) as queue:
+            number = queue.enqueue("mail", {"to": "<i>"})
+            seen = asyncio.create_task(part(application, "job", {"id": str(number)}, lambda html: "Cancelled" in html))
+            html = await part(application, "job", {"id": str(number)}, lambda html: "pending" in html)
+            assert "&lt;i&gt;" in html
+            await asyncio.to_thread(queue.cancel, number)
+            await seen
+
+    asyncio.run(watch())
+
+
+def test_locks_follow(application: Starlette, config: CoordinationConfig) -> None:
+    async def watch() -> None:
+        seen = asyncio.create_task(part(application, "locks", {"like": "bills"}, lambda html: "more-bills" in html))
+        await part(application, "locks", {"like": ""}, lambda html: "No lock." in html)
+        with open_cluster(config) as cluster:
+            await asyncio.to_thread(cluster.add_lock, "letters", ["alpha"])
+            await asyncio.to_thread(cluster.add_lock, "more-bills", ["beta"])
+        assert "letters" not in await seen
+
+    asyncio.run(watch())
+
+
+def test_a_page_names_its_events_with_what_is_asked(application: Starlette) -> None:
+    with TestClient(application) as client:
+        page = client.get("/jobs", params={"kind": "a&b", "status": "failed", "said": "x"}).text
+        assert 'data-events="events?page=jobs&amp;status=failed&amp;kind=a%26b"' in page
+        assert 'data-events="events?page=other"' in client.get("/find").text
+        assert client.get("/events", params={"page": "nonsense"}).status_code == 404
+
+
+class Desk:
+    """Counts what is read, and whether it goes well."""
+
+    def __init__(self) -> None:
+        self.read: list[str | None] = []
+        self.is_away = False
+
+    def locks(self, like: str | None) -> tuple[str, ...]:
+        self.read.append(like)
+        if self.is_away:
+            raise InvalidArgument("away")
+        return ()
+
+
+def test_one_list_is_read_at_a_time_and_each_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("jobsync.web.lists.boot_sec", lambda: clock[0])
+    desk: Any = Desk()
+    lists = Lists(desk)
+    asked = {name: asked_of("locks", {"like": name}) for name in "abc"}
+
+    async def all_look() -> None:
+        # Each asks twice: the second time nobody is reading, so that it may be its turn.
+        for _ in range(2):
+            for each in asked.values():
+                await asyncio.gather(*(lists.latest(each, is_away=False) for _ in range(10)))
+
+    async def look() -> None:
+        for _ in range(30):
+            await all_look()
+            clock[0] += EVERY_SEC / 3
+        assert len(desk.read) == 10  # One a second, of thirty viewers that look three times a second.
+        assert {name: desk.read.count(name) for name in "abc"} == {"a": 4, "b": 3, "c": 3}
+        await lists.latest(asked["a"], is_away=True)
+        assert len(desk.read) == 10
+        desk.is_away = True
+        found = await lists.now(asked["c"])  # Whoever loads the page does not wait for a turn.
+        assert (desk.read[-1], found.error, found.given) == ("c", "away", {"locks": (), "more": -500})
+
+    asyncio.run(look())
+
+
+def test_ten_viewers_cost_the_server_what_one_does(
+    application: Starlette, config: CoordinationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        if config.prefix in str(query):  # Others' pollers may still be at work in this process.
+            asked.append(str(query))
+        return execute(self, query, *args, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    poller = application.state.dashboard.poller
+
+    async def view(rounds: int) -> None:
+        stream = application.state.dashboard._stream("fleet", may_act=False)
+        async for _ in stream:
+            if poller.rounds >= rounds:
+                break
+        await stream.aclose()
+
+    async def statements_a_round(viewers: int) -> float:
+        async with asyncio.timeout(60):
+            await view(poller.rounds + 2)
+            first, before = poller.rounds, len(asked)
+            await asyncio.gather(*(view(first + 20) for _ in range(viewers)))
+            rounds: int = poller.rounds - first
+            return (len(asked) - before) / rounds
+
+    async def compare() -> None:
+        one = await statements_a_round(1)
+        ten = await statements_a_round(10)
+        assert 2.0 <= one <= 2.2
+        assert ten <= 1.05 * one
+
+    asyncio.run(compare())
