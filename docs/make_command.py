@@ -70,6 +70,13 @@ notification, and at latest with its next beat. `cluster.drain("worker-3")` does
 ONE_A_CPU = {"Processes for --seeds.": "one a CPU"}  # By its help: a default that differs between machines.
 
 AFTER = {
+    "history": (
+        "How long a token had no owner is not recorded: whoever gives tokens up changes or deletes its row of "
+        "`sync_grant`, and the instant goes with it; to keep it would take one more write in every hand-over. What is "
+        "recorded are the instants of the plan and of each grant, so `settled` is a bound from above: a token that "
+        "passes between two live nodes stays with the old one for most of that time. Measured by what the processes "
+        "themselves answer: `stop` and `kill` of the [benchmarks](../benchmarks.md)."
+    ),
     "worker": (
         "The target is a `ProcessingWorker`, a subclass of it, or a function without arguments that gives one. The "
         "current directory can be imported from. What is not given is as the module made it."
