@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jobsync import CoordinationConfig, ExtraMissing, Job, JobQueue
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, cells, marked
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOWHERE = CoordinationConfig(dsn="host=127.0.0.1 port=1 dbname=none", tracing=False)
@@ -87,6 +87,11 @@ def test_every_extra_that_people_install_is_in_all() -> None:
     (everything,) = extras["all"]
     named = set(everything.removeprefix("jobsync[").removesuffix("]").split(","))
     assert named == extras.keys() - {"all", "docs", "dev", "examples"}
+
+
+def test_the_page_lists_the_extras() -> None:
+    listed = {cells(row)[0].strip("`") for row in marked("reference/index.md", "extras")[2:]}
+    assert listed == PROJECT["optional-dependencies"].keys() - {"docs", "dev", "examples"}
 
 
 def loaded_by(code: str) -> set[str]:
