@@ -116,6 +116,16 @@ def test_a_prefix_that_is_none_is_refused(command: Command, server_dsn: str) -> 
 def test_migrate_says_whether_it_did_anything(command: Command, fleet: tuple[str, ...], prefix: str) -> None:
     assert command("migrate", *fleet).stdout == f"the tables {prefix}* are ready\n"
     assert command("migrate", *fleet).stdout == f"the tables {prefix}* were up to date: nothing to do\n"
+    told = f"the tables {prefix}* have nothing that only older programs need\n"
+    assert command("migrate", "--phase", "post", *fleet).stdout == told
+
+
+def test_a_second_phase_without_the_first_is_refused_and_so_is_printing_it(
+    command: Command, fleet: tuple[str, ...]
+) -> None:
+    for arguments, words in ((fleet, "there are no tables"), (("--print",), "leave --phase out")):
+        result = command("migrate", "--phase", "post", *arguments)
+        assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
 
 
 def test_the_printed_script_makes_an_empty_database_ready(

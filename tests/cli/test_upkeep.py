@@ -38,6 +38,16 @@ def test_a_fleet_that_is_well_has_no_problem(run: Command) -> None:
 
 
 @pytest.mark.usefixtures("two_nodes")
+def test_a_second_phase_that_is_still_to_be_done_is_noted(run: Command, sql: Sql) -> None:
+    sql("update t_meta set oldest_program = 1, schema_version = schema_version + 1")
+    found = json.loads(run("doctor", "--json").stdout)["findings"]
+    levels = {(each["level"], each["remedy"] or each["text"]) for each in found if each["check"] == "schema"}
+    assert {level for level, _ in levels} == {"ok", "note"}
+    assert any("newer than this program's" in text for _, text in levels)
+    assert any("jobsync migrate --phase post" in text for _, text in levels)
+
+
+@pytest.mark.usefixtures("two_nodes")
 def test_what_is_wrong_is_told_to_people_with_its_remedy_below(run: Command, sql: Sql) -> None:
     sql("delete from t_grant where epoch = 12")
     result = run("doctor")

@@ -89,9 +89,10 @@ class TransactionLost(JobsyncError, ConnectionError):
 
 
 class SchemaError(JobsyncError):
-    """Report tables that are missing and may not be created by this role, or are newer than this program.
+    """Report tables that this program cannot use: missing, not granted to this role, or too old or too new for it.
 
-    The message names the command and the SQL file that a database administrator runs, or says to upgrade.
+    Nothing was changed. The message names the command or the SQL file that a database administrator runs, or says to
+    update the program.
     """
 
 
