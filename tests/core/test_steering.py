@@ -108,7 +108,7 @@ def test_in_a_frozen_fleet_nobody_loses_anything_but_the_dead_and_the_drained(fl
     fleet = replace(fleet, steering=replace(fleet.steering, frozen=True))
     dealt = fleet.dealt()
     for node, tokens in fleet.held.items():
-        if node not in fleet.fenced and not (node in fleet.nodes and node in fleet.steering.drained):
+        if node not in fleet.fenced and not (node in fleet.steering.drained and fleet.takers):
             assert tokens <= dealt.targets.get(node, TokenSet())
 
 
@@ -180,6 +180,14 @@ def test_a_plan_says_what_steered_it(
 ) -> None:
     plan = make_plan(inputs(nodes, targets, steering, fenced=fenced))
     assert (plan.reason, plan.tokens_moved) == (reason, moved)
+
+
+@pytest.mark.parametrize(("takers", "is_kept"), [(("a",), False), ((), True)])
+def test_a_freeze_keeps_no_place_for_a_drained_node_that_left_where_somebody_may_take_it(
+    takers: tuple[str, ...], is_kept: bool
+) -> None:
+    dealt = steered_deal(10, takers, {"a": LOW, "b": HIGH}, (), Steering(drained=frozenset("b"), frozen=True))
+    assert ("b" in dealt.targets) is is_kept
 
 
 def test_a_freeze_keeps_the_place_of_whoever_left_and_not_his_right_to_lead() -> None:

@@ -99,6 +99,20 @@ def test_a_drained_node_leads_last(fleet: Fleet) -> None:
     assert (fleet.beat(b).leader, fleet.inputs().nodes) == ("a", ("a", "b"))
 
 
+def test_a_plan_is_due_where_somebody_comes_back_who_may_take_what_a_drained_node_has(fleet: Fleet) -> None:
+    # Found by the simulator: a place that a freeze kept needs no plan, and what was drained for want of takers stayed.
+    a, _, c = planned(fleet, a="lead 0-49", b="50-79", c="80-99")
+    fleet.sql("update sync_node set state = 'leaving' where name = 'c'")
+    for verb, node in (("freeze", None), ("cordon", "a"), ("drain", "b")):
+        steer(fleet, verb, node)
+    fleet.sql("update sync_meta set planned_lock_version = lock_version")
+    assert not fleet.beat(a).plan_due
+    fleet.sql("update sync_node set state = 'live' where name = 'c'")
+    assert fleet.beat(a).plan_due
+    fleet.want(b="", c="50-99")
+    assert not fleet.beat(c).plan_due
+
+
 def test_a_freeze_ends_by_itself_and_the_plan_that_follows_says_so(fleet: Fleet) -> None:
     steer(fleet, "freeze", for_sec=3600)
     leader, *_ = planned(fleet, a="lead 0-99")

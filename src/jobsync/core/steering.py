@@ -83,7 +83,8 @@ def _staying(
         or (node in steering.drained and not takers)
     ]
     if steering.frozen:
-        staying += [node for node, tokens in held.items() if tokens and node not in nodes and node not in fenced]
+        over = fenced | steering.drained if takers else fenced
+        staying += [node for node, tokens in held.items() if tokens and node not in nodes and node not in over]
     return staying
 
 

@@ -16,6 +16,7 @@ declare
     me sync_node;
     agreed sync_meta;
     drained text[];
+    closed text[];
     frozen boolean;
 begin
     if _system_id is not null then
@@ -37,9 +38,10 @@ begin
     select true, case when agreed.plan_version <> _known_plan_version then t.tokens::text end
     into planned, target from sync_target t where t.node = _name and t.takes_tokens = me.takes_tokens;
     planned := coalesce(planned, false);
-    select coalesce(array_agg(s.node) filter (where s.verb = 'drain'), '{}'), coalesce(bool_or(s.verb = 'freeze'), false),
+    select coalesce(array_agg(s.node) filter (where s.verb = 'drain'), '{}'), coalesce(array_agg(s.node), '{}'),
+           coalesce(bool_or(s.verb = 'freeze'), false),
            coalesce(bool_or(s.ends_at <= clock_timestamp()), false)
-    into drained, frozen, plan_due
+    into drained, closed, frozen, plan_due
     from sync_steering s where s.ended_at is null;
     -- Whoever is drained leads last of all.
     select n.name into leader from sync_node n where n.state = 'live'
@@ -67,6 +69,10 @@ begin
         or case when frozen
                 then exists (select t.node from sync_target t intersect select n.name from sync_node n where n.state = 'fenced')
                 else exists (select t.node from sync_target t except select n.name from sync_node n where n.state = 'live') end
+        -- A drained node keeps its tokens only until somebody may take them, who may come back to a place that a freeze kept.
+        or exists (select from sync_target t where t.node = any (drained) and not isempty(t.tokens - '{[-1,0)}')
+                   and exists (select from sync_node n where n.state = 'live' and n.takes_tokens
+                               and not coalesce(n.name = any (closed), false)))
         -- Token -1 is the right to lead: a leader that was fenced may be back under its name, and the oldest no more.
         or (leader is not null
             and not exists (select from sync_target t where t.node = sync_beat.leader and t.tokens @> -1))
