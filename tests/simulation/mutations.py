@@ -10,140 +10,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
-from jobsync.core import messages as m
-from jobsync.core.belief import Belief, Giving
 from jobsync.core.member import Member
-from jobsync.core.observer import Observer, Suspect
-from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.settings import Settings
-from jobsync.core.tokens import TokenSet
 from jobsync.postgres.statement import load_sql
 from jobsync.postgres.virtual_server import PREFIX, VirtualServer
 from jobsync.simulation.checkers import Checkers
 from jobsync.simulation.seeds import Outcome, Plan, run_seed
-
-# --- members that are bent -------------------------------------------------------------------
-
-
-class CountsFromTheAck(Member):
-    """The lease begins when the answer arrives."""
-
-    def step(self, event: m.Event) -> list[m.Effect]:
-        return super().step(replace(event, sent=event.at) if isinstance(event, m.Answered) else event)
-
-
-class _Republishing(Member):
-    """Bends what readers are told."""
-
-    extra = TokenSet()
-    standing: m.Standing | None = None
-
-    def step(self, event: m.Event) -> list[m.Effect]:
-        return [bent for effect in super().step(event) for bent in self.bend(effect)]
-
-    def bend(self, effect: m.Effect) -> list[m.Effect]:
-        if not isinstance(effect, m.Publish):
-            return [effect]
-        self.standing = effect.standing
-        return [m.Publish(self.bent(effect.standing))]
-
-    def bent(self, standing: m.Standing) -> m.Standing:
-        return replace(standing, holding=replace(standing.holding, tokens=standing.holding.tokens | self.extra))
-
-
-class BelievesBeforeTheGrant(_Republishing):
-    """What is asked for is believed at once."""
-
-    def bend(self, effect: m.Effect) -> list[m.Effect]:
-        if isinstance(effect, m.Ask):
-            asks = isinstance(effect.question, m.Grow) and self.standing is not None
-            self.extra = (self.standing.target or TokenSet()) if asks and self.standing else TokenSet()
-            return [effect] if self.standing is None else [m.Publish(self.bent(self.standing)), effect]
-        return super().bend(effect)
-
-
-class GivesUpTheRowFirst(_Republishing):
-    """Tokens are believed in until the database has said that they are free."""
-
-    def step(self, event: m.Event) -> list[m.Effect]:
-        effects = super().step(event)
-        if isinstance(event, m.Answered) and isinstance(event.question, m.Shrink):
-            self.extra = TokenSet()
-        return effects
-
-    def bend(self, effect: m.Effect) -> list[m.Effect]:
-        if isinstance(effect, m.Drain):
-            self.extra |= effect.tokens - RIGHT_TO_LEAD
-        if isinstance(effect, m.Ask) and isinstance(effect.question, m.Shrink) and self.standing is not None:
-            return [m.Publish(self.bent(self.standing)), effect]
-        return super().bend(effect)
-
-
-class TrustsTheRowAlone(_Republishing):
-    """A session lease is told to the database and not kept."""
-
-    def bent(self, standing: m.Standing) -> m.Standing:
-        row = self._belief.row
-        if row is None:
-            return standing
-        return replace(standing, holding=replace(standing.holding, boot_until_sec=row.boot_until_sec))
-
-
-class PlansTwoLeaders(Member):
-    """The plan wants every node to lead: one of them waits for it for ever."""
-
-    def step(self, event: m.Event) -> list[m.Effect]:
-        return [self.bend(effect) for effect in super().step(event)]
-
-    def bend(self, effect: m.Effect) -> m.Effect:
-        if isinstance(effect, m.Ask) and isinstance(effect.question, m.SavePlan):
-            everybody = {node: tokens | RIGHT_TO_LEAD for node, tokens in effect.question.targets.items()}
-            return replace(effect, question=replace(effect.question, targets=everybody))
-        return effect
-
-
-def seeing_leases(*, row: float = 1, session: float = 1) -> type[Member]:
-    """Make a member that takes the leases of others for shorter than they are."""
-
-    class Impatient(Member):
-        def step(self, event: m.Event) -> list[m.Effect]:
-            if isinstance(event, m.Answered) and isinstance(event.answer, m.Sightings):
-                nodes = tuple(
-                    replace(
-                        node,
-                        row_lease_ms=int(node.row_lease_ms * row),
-                        session_lease_ms=node.session_lease_ms and max(1, int(node.session_lease_ms * session)),
-                    )
-                    for node in event.answer.nodes
-                )
-                event = replace(event, answer=m.Sightings(nodes))
-            return super().step(event)
-
-    return Impatient
-
-
-# --- functions of the core that are replaced -------------------------------------------------
-
-
-def suspects_everybody(self: Observer, now_sec: float) -> list[Suspect]:
-    """Leave it to the database whom its clock takes for dead."""
-    return [Suspect(who, watched.beats, "A") for who, watched in self._watched.items()]
-
-
-def gives_without_end(self: Belief, tokens: TokenSet, now_sec: float) -> Giving:
-    """Begin a hand-over that is never done."""
-    giving = give(self, tokens, now_sec)
-    giving.since_sec = 1e12
-    return giving
-
-
-give = Belief.give
-
+from tests.simulation.bent import (
+    BelievesBeforeTheGrant,
+    CountsFromTheAck,
+    GivesUpTheRowFirst,
+    LetsTheDrainedLead,
+    PlansTwoLeaders,
+    TrustsTheRowAlone,
+    gives_without_end,
+    keeps_no_place,
+    keeps_none_of_the_cordoned,
+    keeps_the_places_of_the_dead,
+    knows_no_freeze,
+    seeing_leases,
+    suspects_everybody,
+    waits_on_from_another_server,
+)
 
 # --- the table -------------------------------------------------------------------------------
 
-CURRENT = "n.name = _name and n.incarnation = _incarnation and n.bind = _bind and n.state <> 'fenced'"
-LIVE = "n.name = _name and n.incarnation = _incarnation and n.bind = _bind and n.state = 'live'"
 REGRANT = """
     with own as (delete from sync_grant g where g.node = _name returning g.tokens)
     select want + coalesce(range_agg(r), '{}') into want from own, unnest(own.tokens) r;
@@ -162,7 +53,8 @@ class Mutation:
     member: type[Member] = Member
     patches: dict[str, Any] = field(default_factory=dict)
     sql: tuple[SqlEdit, ...] = ()
-    plan: Plan = field(default_factory=Plan)
+    plan: Plan = field(default_factory=Plan)  # without steering and other pools, where it does not ask for them
+    rare: bool = False  # one seed in thousands tells
 
     def make(self, name: str, settings: Settings, takes_tokens: bool) -> Member:
         return self.member(name, settings, takes_tokens=takes_tokens)
@@ -181,7 +73,8 @@ class Mutation:
             for name, text in edits.items():
                 stack.callback(virtual.script, load_sql("functions", name, PREFIX))
                 virtual.script(text)
-            yield lambda seed: run_seed(virtual, seed, self.plan, make_member=self.make)
+            plan = replace(self.plan, steered=bool(self.plan.steered), resized=bool(self.plan.resized))
+            yield lambda seed: run_seed(virtual, seed, plan, make_member=self.make)
 
 
 def nothing(*args: object, **options: object) -> None:
@@ -201,6 +94,15 @@ POOLED_FAIL_OVERS = Plan(
     faults=(("fail-over", 2), ("lock change", 4), ("crash", 2), ("session broken", 1)),
     lost_changes=6,
 )
+STEERED = Plan(fail_over=False, steered=True)
+THAWED = Plan(
+    fail_over=False,
+    steered=True,
+    total_tokens=7,
+    tokenless=0.0,
+    faults=(("freeze", 3), ("leave", 3), ("lock change", 1)),
+)
+RESIZED = Plan(fail_over=False, resized=True)
 # Some rules are missed in rare weather alone.
 FADING = Plan(direct=False, fail_over=False, nodes=3, faults=(("fading database", 6), ("pause", 1)))
 RELAPSED = Plan(
@@ -325,6 +227,13 @@ MUTATIONS = (
         plan=FAIL_OVERS,
     ),
     Mutation(
+        "the wait in one quarantine counts in the next one",
+        "I1",
+        33566,
+        patches={"jobsync.core.member.Member._note_server": waits_on_from_another_server},
+        rare=True,
+    ),
+    Mutation(
         "an expired belief is revived after a fail-over",
         "I1",
         3,
@@ -397,5 +306,65 @@ MUTATIONS = (
         "I9",
         6,
         sql=(("beat", "agreed.plan_version <> _known_plan_version", "_known_plan_version < 0"),),
+    ),
+    Mutation(
+        "a drained node is dealt to as any other",
+        "I12",
+        0,
+        patches={"jobsync.core.steering.Steering.is_open": lambda self, node: node not in self.cordoned},
+        plan=STEERED,
+    ),
+    Mutation(
+        "a cordoned node is dealt to as any other",
+        "I12",
+        1,
+        patches={"jobsync.core.steering.Steering.is_open": lambda self, node: node not in self.drained},
+        plan=STEERED,
+    ),
+    Mutation(
+        "a cordon takes away what the node has",
+        "I12",
+        1,
+        patches={"jobsync.core.steering._staying": keeps_none_of_the_cordoned},
+        plan=STEERED,
+    ),
+    Mutation(
+        "a freeze is not heeded", "I12", 7, patches={"jobsync.core.steering._staying": knows_no_freeze}, plan=STEERED
+    ),
+    Mutation(
+        "a freeze keeps no place for who left",
+        "I12",
+        0,
+        patches={"jobsync.core.steering._staying": keeps_no_place},
+        plan=THAWED,
+    ),
+    Mutation(
+        "a freeze keeps the places of the dead",
+        "I12",
+        36,
+        patches={"jobsync.core.steering._staying": keeps_the_places_of_the_dead},
+        plan=STEERED,
+    ),
+    Mutation("a drained node leads although others could", "I9 busy", 0, member=LetsTheDrainedLead, plan=STEERED),
+    Mutation(
+        "what is resumed takes no effect",
+        "I9",
+        8,
+        sql=(("note_steering_change", "c.ended_at is null or tg_op = 'UPDATE'", "c.ended_at is null"),),
+        plan=STEERED,
+    ),
+    Mutation(
+        "a freeze that ran out is not noticed",
+        "I9",
+        4,
+        sql=(("beat", "coalesce(bool_or(s.ends_at <= clock_timestamp()), false)", "false"),),
+        plan=THAWED,
+    ),
+    Mutation(
+        "another number of tokens is taken while others live",
+        "I13",
+        9,
+        sql=(("register", "if exists (select from sync_node n where n.state <> 'fenced') then", "if false then"),),
+        plan=RESIZED,
     ),
 )

@@ -47,13 +47,23 @@ def test_leases_of_unlike_lengths_survive_a_fail_over_that_loses_beats(virtual: 
         total_tokens=2,
         tokenless=0.0,
         faults=(("fail-over", 1), ("lock change", 8)),
+        steered=False,
+        resized=False,
     )
     assert run_seed(virtual, 36, plan).violated == ""
 
 
 def test_who_slept_in_one_quarantine_waits_out_the_next_one(virtual: VirtualServer) -> None:
     # Found here: it registered after the second fail-over, and lifted that quarantine by the wait of the first.
-    assert run_seed(virtual, 33566).violated == ""
+    # Among the mutations it is what tells when that wait is not begun anew.
+    assert run_seed(virtual, 33566, Plan(steered=False, resized=False)).violated == ""
+
+
+@pytest.mark.parametrize("seed", [50429, 50730])
+def test_a_freeze_does_not_keep_what_is_drained(virtual: VirtualServer, seed: int) -> None:
+    # Found here: somebody who could take a drained node's tokens came back to a place that a freeze had kept, and no
+    # plan was due; and a place was kept for a drained node that left.
+    assert run_seed(virtual, seed).violated == ""
 
 
 def test_a_quiet_fleet_comes_to_rest_at_once(virtual: VirtualServer) -> None:
@@ -80,7 +90,7 @@ def test_a_seed_replays_alike_in_another_process_that_hashes_otherwise(make_data
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=300,
         ).stdout
         for hash_seed in ("1", "2")
     ]

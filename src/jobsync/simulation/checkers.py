@@ -15,6 +15,8 @@ I8   no statement of an older session of a node changes a row
 I9   after the faults every token is held once, by whom the plan names, and the shares are even (`rest.py`)
 I10  what an application was told is what its node believes
 I11  what was written in a transaction with a check of ownership was written by the owner, and no write was lost
+I12  a plan obeys what people ask of nodes and of the fleet (`steered.py`)
+I13  at no instant two processes believe in tokens of pools of unlike sizes
 
 A belief is judged for all instants at once: it stands from its publication until the owner's boot clock ends it.
 Comparing at each publication with what all others then stand by covers every later instant as well.
@@ -88,6 +90,7 @@ class _Watched:
     """What is known of one process."""
 
     name: str
+    total_tokens: int
     incarnation: int = 0
     belief: TokenSet = field(default_factory=TokenSet)
     until_sec: float = float("-inf")
@@ -98,7 +101,7 @@ class _Watched:
 
 
 class Checkers:
-    """All invariants but I9 over one world."""
+    """All invariants but I9 and I12 over one world."""
 
     def __init__(self) -> None:
         self.shown = Shown()
@@ -113,16 +116,16 @@ class Checkers:
 
     # --- processes -----------------------------------------------------------------------------
 
-    def born(self, process: int, name: str) -> None:
-        """A process begins."""
-        self._watched[process] = _Watched(name)
+    def born(self, process: int, name: str, total_tokens: int) -> None:
+        """A process begins, which takes the pool to have so many tokens."""
+        self._watched[process] = _Watched(name, total_tokens)
 
     def died(self, process: int) -> None:
         """A process is gone, and answers nothing any more."""
         self._watched.pop(process, None)
 
     def answers(self, process: int, incarnation: int, belief: TokenSet, until_sec: float, now_sec: float) -> None:
-        """From now on, and by itself until an instant of true time, a process answers yes for these tokens (I1, I2)."""
+        """From now on, and by itself until an instant of true time, a process answers yes for these (I1, I2, I13)."""
         mine = self._of(process)
         mine.incarnation, mine.belief, mine.until_sec = incarnation, belief, until_sec
         if until_sec <= now_sec or not belief:
@@ -132,6 +135,9 @@ class Checkers:
                 both = belief & other.belief
                 if both:
                     raise Violated(f"I1: {mine.name}#{process} and {other.name}#{number} both believe in {both}")
+                if mine.total_tokens != other.total_tokens:
+                    sizes = f"{mine.total_tokens} and {other.total_tokens} tokens"
+                    raise Violated(f"I13: {mine.name}#{process} and {other.name}#{number} believe in pools of {sizes}")
         self._within_grants(process, mine, now_sec)
 
     def _within_grants(self, process: int, mine: _Watched, now_sec: float) -> None:

@@ -10,12 +10,14 @@ from jobsync.postgres.virtual_server import VirtualServer
 from jobsync.simulation.checkers import Violated
 from jobsync.simulation.network import FROZEN_CHANCE
 from jobsync.simulation.rest import unrest
-from jobsync.simulation.storm import Storm
+from jobsync.simulation.storm import POOL_SIZES, Storm
 from jobsync.simulation.world import MakeMember, World, real_member
 
 STORM_SEC = 12.0
 REST_WITHIN_SEC = 25.0
 LOOK_EVERY_SEC = 0.25
+STEERED_CHANCE = 0.4
+RESIZED_CHANCE = 0.15
 QUICK = Settings(
     total_tokens=24,
     heartbeat_interval_sec=0.9,
@@ -40,6 +42,8 @@ class Plan:
     total_tokens: int | None = None
     faults: tuple[tuple[str, int], ...] = ()  # those that fall, with their weights; empty: all, with their own
     frozen_chance: float = FROZEN_CHANCE
+    steered: bool | None = None  # whether people cordon, drain, freeze and resume
+    resized: bool | None = None  # whether the fleet is stopped and started with another number of tokens
     lost_changes: int = 2  # of locks, whose moves a fail-over loses
 
 
@@ -76,10 +80,12 @@ def run_seed(
     dice = Random(f"plan of {seed}")
     direct = dice.random() < 0.7 if plan.direct is None else plan.direct
     names = tuple(f"n{i}" for i in range(dice.choice((2, 3, 3, 4, 5)) if plan.nodes is None else plan.nodes))
-    total = dice.choice((1, 2, 7, 24, 60))
+    total = dice.choice(POOL_SIZES)
     total = total if plan.total_tokens is None else plan.total_tokens
     fail_over = dice.random() < 0.3 if plan.fail_over is None else plan.fail_over
     tokenless = dice.choice((0.0, 0.0, 0.0, 0.3)) if plan.tokenless is None else plan.tokenless
+    steered = dice.random() < STEERED_CHANCE if plan.steered is None else plan.steered
+    resized = dice.random() < RESIZED_CHANCE if plan.resized is None else plan.resized
     world = World(virtual, seed, direct=direct, traced=traced, make_member=make_member)
     world.network.frozen_chance = plan.frozen_chance
     storm = Storm(world, settings_of(total), names, tokenless=tokenless)
@@ -90,9 +96,13 @@ def run_seed(
         for name in names:
             storm.start(name)
             world.agenda.run(world.random.uniform(0, 0.2))
-        storm.rage(plan.storm_sec, fail_over=fail_over, only=dict(plan.faults))
+        storm.may(fail_over=fail_over, steered=steered, resized=resized)
+        storm.rage(plan.storm_sec, only=dict(plan.faults))
         storm.subside()
         rest_sec = settle(world, keep_one=storm.keep_one)
+        if steered:
+            storm.resume_everything()
+            settle(world, keep_one=storm.keep_one)
     except Violated as error:
         violated = str(error)
         world.agenda.note("judge", violated)
@@ -138,7 +148,8 @@ def _unrest(world: World) -> str:
     inputs = world.server.read(m.ReadPlanInputs(locks_enabled=True))
     assert isinstance(inputs, m.PlanInputs)
     held = [(p.name, p.held_now()) for p in there]
-    return unrest(world.server.show(), inputs.targets, held, inputs.locks, inputs.total_tokens)
+    steering = world.server.show_plan().steering
+    return unrest(world.server.show(), inputs.targets, held, inputs.locks, inputs.total_tokens, steering)
 
 
 def replay(virtual: VirtualServer, seed: int, plan: Plan | None = None) -> Outcome:

@@ -19,11 +19,13 @@ from jobsync.postgres.virtual_server import PREFIX, USERS, Performed, Surroundin
 from jobsync.simulation.agenda import Agenda
 from jobsync.simulation.checkers import Checkers, GrantRow, NodeRow, Sent, Shown, Violated
 from jobsync.simulation.clocks import DatabaseClock
+from jobsync.simulation.steered import PlanShown, disobeyed, plan_shown
 
 READS = m.Watch | m.WatchForEntry | m.ReadGrants | m.ReadPlanInputs | m.Prune | m.HearJobs
 UNSYNCED = m.Shrink | m.SavePlan  # Their commits need not wait for the disk (decision 9).
 PIDS = range(100, 400)
 SHOW = Statement(load_sql("virtual", "show", PREFIX))
+SHOW_PLAN = Statement(load_sql("virtual", "show_plan", PREFIX))
 WRITTEN_AHEAD = 32  # PostgreSQL logs a sequence that many numbers ahead.
 
 
@@ -37,6 +39,7 @@ class Session:
     channels: frozenset[str] = frozenset()
     pending: int = 0
     closing: bool = False
+    read: PlanShown | None = None  # what was there when its node read what it is to plan from
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,18 @@ class SimulatedServer:
         answer = self._protocol.answer_to(question, rows)
         if judged:
             self._show(sent_of(question), done.seen, done=not isinstance(answer, m.FenceReply) or answer.done)
+        if self.shows:
+            self._judge_plan(answer, session)
         return answer, done.notified
+
+    def _judge_plan(self, answer: m.Answer, session: Session) -> None:
+        """Let a plan obey what its maker could read (I12)."""
+        match answer:
+            case m.PlanInputs():
+                session.read = self.show_plan()
+            case m.PlanSaved(version=version) if version is not None and session.read is not None:
+                if said := disobeyed(session.read, self.show_plan()):
+                    raise Violated(f"I12: by the plan of {session.node}, {said}")
 
     def change(self, kind: str, work: Statement) -> list[tuple[str, str]]:
         """Carry out what somebody else asks of the database: an operator, an application."""
@@ -181,6 +195,10 @@ class SimulatedServer:
     def show(self) -> Shown:
         """Look at what the database shows now."""
         return _shown(self._rows(SHOW))
+
+    def show_plan(self) -> PlanShown:
+        """Look at the plan of now, and what it has to obey."""
+        return plan_shown(self._rows(SHOW_PLAN))
 
     # --- users' transactions ---------------------------------------------------------------------
 
@@ -251,6 +269,8 @@ class SimulatedServer:
 
     def _put_back(self, copy: Copy, *, ahead: int, stranger: bool) -> None:
         self._virtual.put_rows_back(copy.rows, numbers_ahead=ahead)
+        for session in self.sessions.values():
+            session.read = None  # A plan that was made from lost rows wastes work; it is made again.
         self._checks.rolled_back(self.show(), stranger=stranger, effects=dict(copy.effects))
 
 

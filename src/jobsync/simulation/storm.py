@@ -13,7 +13,7 @@ from jobsync.core import messages as m
 from jobsync.core.pool import LEADERSHIP
 from jobsync.core.settings import Settings
 from jobsync.postgres.locks import LockStatements, NewLock
-from jobsync.postgres.statement import Statement
+from jobsync.postgres.statement import Statement, call
 from jobsync.postgres.virtual_server import PREFIX
 from jobsync.simulation.process import Process
 from jobsync.simulation.server import Copy
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SPANS_SEC = (0.3, 1.0, 3.1, 7.0)
 BETWEEN_FAULTS_SEC = (0.05, 1.2)
 REFUSAL_CHANCE = 0.02
+STEERED_CALM_CHANCE = 0.5
+Fault = tuple[int, Callable[[Process], None]]  # how often it falls, beside the others; what it does
+POOL_SIZES = (1, 2, 7, 24, 60)
 STILL_CHANCE = 0.15  # of a time without any change of fault, in which everything may settle
 
 
@@ -42,7 +45,8 @@ class Storm:
         self.lost_changes = 2
         self._standby: Copy | None = None
         self._locks = LockStatements(PREFIX)
-        self._faults: dict[str, tuple[int, Callable[[Process], None]]] = {
+        self._steerings: dict[str, Fault] = {}
+        self._faults: dict[str, Fault] = {
             "pause": (4, self._pause),
             "pause in a step": (3, self._pause_in_a_step),
             "partition": (4, self._cut),
@@ -65,14 +69,28 @@ class Storm:
 
     # --- the two parts of a run --------------------------------------------------------------------
 
-    def rage(self, sec: float, *, fail_over: bool, only: Mapping[str, int]) -> None:
+    def may(self, *, fail_over: bool, steered: bool, resized: bool) -> None:
+        """Let kinds of faults fall as well that some storms have only."""
+        if fail_over:
+            self._faults["fail-over"] = (6, self._fail_over)
+        if steered:
+            self._steerings = {
+                "cordon": (3, self._cordon),
+                "drain": (3, self._drain),
+                "freeze": (3, self._freeze),
+                "resume": (3, self._resume),
+            }
+            self._faults |= self._steerings
+        if resized:
+            self._faults["pool resized"] = (3, self._resize)
+
+    def rage(self, sec: float, *, only: Mapping[str, int]) -> None:
         """Let faults fall for so long; some kinds `only`, with their weights, unless it is empty."""
         world, random = self._world, self._random
         world.calm = world.network.calm = False
         world.network.refusal_chance = REFUSAL_CHANCE
         world.server.loses_unsynced = True
-        if fail_over:
-            self._faults["fail-over"] = (6, self._fail_over)
+        if "fail-over" in self._faults:
             self._copy()
         self._work()
         weight_of = only or {name: weight for name, (weight, _) in self._faults.items()}
@@ -105,6 +123,12 @@ class Storm:
             process.hangs_sec = process.stops_after = None
             process.resume()
         self.keep_one()
+        if self._steerings and world.random.random() < STEERED_CALM_CHANCE:
+            self._strike(world.random.choice(list(self._steerings)), world.random.choice(world.processes))
+
+    def resume_everything(self) -> None:
+        """End all that is asked of nodes and the fleet."""
+        self._end_steering(None, everything=True)
 
     def keep_one(self) -> None:
         """See to it that somebody is there: the last one may have been on its way out."""
@@ -210,6 +234,38 @@ class Storm:
             lock = NewLock(f"task {random.randrange(20)}", token, patterns, None)
             work = self._locks.register([lock], "operator", days)
         self._world.network.spread(self._world.server.change("lock change", work))
+
+    # --- people ----------------------------------------------------------------------------------------
+
+    def _cordon(self, process: Process) -> None:
+        self._steer("cordon", process.name)
+
+    def _drain(self, process: Process) -> None:
+        self._steer("drain", process.name)
+
+    def _freeze(self, _: Process) -> None:
+        self._steer("freeze", None, self._random.choice((None, 1.0, 5.0)))
+
+    def _resume(self, process: Process) -> None:
+        self._end_steering(self._random.choice((process.name, process.name, None)), everything=False)
+
+    def _steer(self, verb: str, node: str | None, for_sec: float | None = None) -> None:
+        self._ask("steer", verb, node, None, "operator", for_sec, types=("text", "text", "text", "text", "float8"))
+
+    def _end_steering(self, node: str | None, *, everything: bool) -> None:
+        self._ask("resume", node, everything, "operator", types=("text", "boolean", "text"))
+
+    def _ask(self, function: str, *args: object, types: tuple[str, ...]) -> None:
+        self._world.agenda.note("people", f"{function} {args}")
+        self._world.network.spread(self._world.server.change("steering", call(function, PREFIX, *args, types=types)))
+
+    def _resize(self, _: Process) -> None:
+        """Stop the fleet, or most of it, and start it with another number of tokens."""
+        others = [size for size in POOL_SIZES if size != self._settings.total_tokens]
+        self._settings = replace(self._settings, total_tokens=self._random.choice(others))
+        for process in list(self._world.processes):
+            if self._random.random() < 0.9:
+                self._random.choice((self._leave, self._leave, self._crash))(process)
 
     def _delete_row(self, process: Process) -> None:
         work = Statement(f"delete from {PREFIX}node where name = $1::text", (process.name,))

@@ -56,7 +56,7 @@ class World:
         """Start a process."""
         self._born += 1
         process = Process(self, self._born, name, self._make_member(name, settings, takes_tokens))
-        self.checks.born(process.number, name)
+        self.checks.born(process.number, name, settings.total_tokens)
         self.processes.append(process)
         self.agenda.note(process.label, "is started" if takes_tokens else "is started, tokenless")
         process.deliver(m.Started)

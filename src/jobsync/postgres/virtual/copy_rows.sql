@@ -5,4 +5,5 @@ select jsonb_build_object(
     'grant', (select jsonb_agg(t) from sync_grant t),
     'target', (select jsonb_agg(t) from sync_target t),
     'lock', (select jsonb_agg(t) from sync_lock t),
+    'steering', (select jsonb_agg(t) from sync_steering t),
     'epoch', (select last_value from sync_epoch))::text
