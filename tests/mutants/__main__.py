@@ -18,7 +18,7 @@ import pytest
 
 from tests import mutants as package
 from tests.mutants.making import CORE, ROOT, Mutant, module_of, mutants_of
-from tests.mutants.trying import Bench, Run, say, verdicts_in
+from tests.mutants.trying import Bench, Run, leave_out_the_unfit, say, verdicts_in
 
 EXPLAINED = ROOT / "docs" / "proof" / "mutants.md"
 TESTS = [
@@ -54,12 +54,13 @@ def all_mutants(only: str) -> dict[str, list[Mutant]]:
 def table(modules: dict[str, list[Mutant]], verdicts: dict[str, str]) -> list[str]:
     """Draw what is known; a mutant that docs/proof/mutants.md explains is no miss of the tests."""
     explained = set(re.findall(r"^\* (`.+?` `.+?`: `.+?`)", EXPLAINED.read_text(), re.MULTILINE))
-    rows = ["| module | mutants | tried | killed | equivalent | score |", "|---|---:|---:|---:|---:|---:|"]
+    rows = ["| module | mutants | tried | killed | of those tried | equivalent | score |", "|---|" + "---:|" * 6]
     total: Counter[str] = Counter()
     for module, mutants in modules.items():
         counted: Counter[str] = Counter(all=len(mutants))
         for mutant in mutants:
             verdict = verdicts.get(mutant.key, "untried")
+            counted["known"] += mutant.key in verdicts
             counted["tried"] += verdict != "untried"
             counted["killed"] += verdict == "killed"
             counted["equivalent"] += verdict == "survived" and mutant.key in explained
@@ -71,10 +72,11 @@ def table(modules: dict[str, list[Mutant]], verdicts: dict[str, str]) -> list[st
 def _row(name: str, n: Counter[str]) -> str:
     judged = n["tried"] - n["equivalent"]
     score = f"{100 * n['killed'] / judged:.1f} %" if judged else "-"
-    if 0 < n["tried"] < n["all"]:
+    if judged and n["known"] < n["all"]:
         low, high = wilson(n["killed"], judged)
         score += f" ({100 * low:.0f} to {100 * high:.0f})"
-    return f"| {name} | {n['all']} | {n['tried']} | {n['killed']} | {n['equivalent']} | {score} |"
+    raw = f"{100 * n['killed'] / n['tried']:.1f} %" if n["tried"] else "-"
+    return f"| {name} | {n['all']} | {n['tried']} | {n['killed']} | {raw} | {n['equivalent']} | {score} |"
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
@@ -103,6 +105,8 @@ def chosen_from(modules: dict[str, list[Mutant]], given: argparse.Namespace) -> 
 def work(given: argparse.Namespace, run: Run) -> None:
     """Try what was chosen, within the time."""
     say(f"{len(run.cost_sec)} tests, {sum(run.cost_sec.values()):.0f} s of CPU")
+    for test in leave_out_the_unfit(run):
+        say(f"left out, since it fails in a child without any mutant: {test}")
     gc.freeze()  # A child that collects garbage would copy every page.
     began_sec = time.monotonic()
     bench = Bench(run, given.results, given.tests_sec)

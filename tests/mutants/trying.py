@@ -206,6 +206,41 @@ def _child(mutant: Mutant, run: Run, tests: list[str], tell: int) -> None:
     os._exit(ALIVE)
 
 
+def leave_out_the_unfit(run: Run) -> list[str]:
+    """Run every test in a child without any mutant, and leave out those that fail there: they would kill all."""
+    names, unfit = list(run.items), list[str]()
+    place = 0
+    while place < len(names):
+        ear, mouth = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _until_one_fails(run, names, place, mouth)
+        os.close(mouth)
+        with os.fdopen(ear) as told:
+            place = int(told.read().split()[-1])
+        os.waitpid(child, 0)
+        unfit.extend(names[place : place + 1])
+        place += 1  # A session in which a test failed half-way runs no other: a new child goes on.
+    for tests in run.entered.values():
+        tests.difference_update(unfit)
+    return unfit
+
+
+def _until_one_fails(run: Run, names: list[str], place: int, tell: int) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    run.mutated = True
+    for i in range(place, len(names)):
+        os.write(tell, f"{i} ".encode())
+        try:
+            run.items[names[i]].config.hook.pytest_runtest_protocol(item=run.items[names[i]], nextitem=None)
+        except BaseException:
+            os._exit(KILLED)
+    os.write(tell, f"{len(names)} ".encode())
+    os._exit(ALIVE)
+
+
 @dataclass(slots=True)
 class Bench:
     """Tries mutants, a few at a time, and writes every verdict down."""
