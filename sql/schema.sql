@@ -401,7 +401,7 @@ create unique index sync_steering_in_force on sync_steering (coalesce(node, ''))
 -- The lock_version that the latest change of steering made: the plan's reason tells locks and steering apart by it.
 alter table sync_meta add column steered_version bigint not null default 0;
 
--- jobsync schema, version 5: two versions of the program side by side.
+-- jobsync schema, version 4: two versions of the program side by side.
 --
 -- A migration only adds, so that older programs go on; what they alone need is taken away later, by the removal of the
 -- same number, when the last of them is gone. So a program fits these tables if its own version is between the two
@@ -411,7 +411,7 @@ alter table sync_meta add column oldest_program integer not null default 0;  -- 
 -- Which version of the schema the node's program was made for; null: it is older than this question.
 alter table sync_node add column schema_version integer;
 
--- jobsync schema, version 6: the trace in which a job was enqueued, carried to whoever runs it.
+-- jobsync schema, version 5: the trace in which a job was enqueued, carried to whoever runs it.
 --
 -- Null wherever nobody traces, and then it takes no room: a row of bodies has nulls anyhow. Programs of before name the columns that
 -- they write, and go on.
@@ -2542,17 +2542,17 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
--- Programs of version 4 and older registered without telling their version.
+-- Programs of version 3 and older registered without telling their version.
 drop function if exists sync_register(text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean);
 
 -- ... and did not say on which server a lease was to be renewed or a token granted.
 drop function if exists sync_beat(text, bigint, bigint, bigint, bigint, boolean);
 drop function if exists sync_grow(text, bigint, bigint);
 
--- Programs of version 5 and older enqueued without a trace.
+-- Programs of version 4 and older enqueued without a trace.
 drop function if exists sync_job_enqueue(integer[], integer[], integer[], timestamptz[], text[], text[], text[], jsonb[], timestamptz);
 
-update sync_meta set schema_version = 6, oldest_program = 6;
+update sync_meta set schema_version = 5, oldest_program = 5;
 
 commit;
 

@@ -29,7 +29,7 @@ from jobsync.postgres.statement import Statement, load_sql, run
 from tests.postgres.support import Fleet
 from tests.postgres.test_schema import description
 
-OLD = 4  # The last version whose nodes did not tell their program's version.
+OLD = 3  # The last version whose nodes did not tell their program's version.
 OLD_REGISTER = (
     "text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean",
     "returns text language sql as 'select 1::text'",
@@ -46,7 +46,7 @@ def conn(server_dsn: str, prefix: str) -> Iterator[Connection[Any]]:
 
 @pytest.fixture
 def old(conn: Connection[Any], prefix: str) -> Connection[Any]:
-    """Make the tables as programs of version 4 left them, with one node that lives."""
+    """Make the tables as programs of version 3 left them, with one node that lives."""
     conn.execute("set check_function_bodies = off")
     for number, name in migrations():
         if number <= OLD:
@@ -125,7 +125,7 @@ def test_nothing_is_taken_away_under_a_node_of_an_older_program(old: Connection[
     add_node(old, prefix, "elder", schema_version=OLD)
     add_node(old, prefix, "novice", schema_version=latest_version())
     before = description(old, prefix)
-    with pytest.raises(SchemaError, match=r"nothing was changed.*: 'veteran' \(.* unknown\), 'elder' \(version 4\);"):
+    with pytest.raises(SchemaError, match=r"nothing was changed.*: 'veteran' \(.* unknown\), 'elder' \(version 3\);"):
         finish_schema(old, prefix)
     assert description(old, prefix) == before
     assert installed(old, prefix).oldest_program == 0

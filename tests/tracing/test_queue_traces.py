@@ -248,7 +248,7 @@ def test_programs_of_before_go_on_with_the_function_that_they_know(server_dsn: s
         assert ask(CALL.format(more="")) == ask(CALL.format(more=", now()")) == [(-1,)]
         (new,) = ask(CALL.format(more=", null, array['a']"))
         assert ask("select id, trace_context from sync_job_body") == [(*new, "a")]
-        conn.execute(load_sql("removals", "0006_enqueue_without_traces", prefix).encode())
+        conn.execute(load_sql("removals", "0005_enqueue_without_traces", prefix).encode())
         assert ask(f"select count(*) from pg_proc where proname = '{prefix}job_enqueue'") == [(1,)]
 
 

@@ -1,4 +1,4 @@
--- jobsync schema, version 6: the trace in which a job was enqueued, carried to whoever runs it.
+-- jobsync schema, version 5: the trace in which a job was enqueued, carried to whoever runs it.
 --
 -- Null wherever nobody traces, and then it takes no room: a row of bodies has nulls anyhow. Programs of before name the columns that
 -- they write, and go on.

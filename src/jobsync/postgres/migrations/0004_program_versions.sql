@@ -1,4 +1,4 @@
--- jobsync schema, version 5: two versions of the program side by side.
+-- jobsync schema, version 4: two versions of the program side by side.
 --
 -- A migration only adds, so that older programs go on; what they alone need is taken away later, by the removal of the
 -- same number, when the last of them is gone. So a program fits these tables if its own version is between the two
