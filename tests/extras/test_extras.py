@@ -5,7 +5,8 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,15 +70,31 @@ USES: dict[str, tuple[tuple[str, ...], Callable[[], Any], type[BaseException]]] 
 }
 
 
+@contextmanager
+def loaded_anew(*beginnings: str) -> Iterator[None]:
+    """Let what is imported inside be loaded anew; afterwards all modules are those of before, for their parents too."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith(beginnings)}
+    for name in before:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith(beginnings)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+        for name, module in before.items():
+            parent, _, child = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, module)
+
+
 @pytest.mark.parametrize("use", USES)
 def test_what_needs_an_extra_says_which(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
     roots, call, kind = USES[use]
     extra = use.partition(",")[0]
-    for name in list(sys.modules):
-        if name.partition(".")[0] in roots or name.startswith(("jobsync.cli", "jobsync.web")):
-            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Blocked(*roots), *sys.meta_path])
-    with pytest.raises(kind, match=rf"pip install 'jobsync\[{extra}\]'"):
+    anew = loaded_anew(*roots, "jobsync.cli", "jobsync.web")
+    with anew, pytest.raises(kind, match=rf"pip install 'jobsync\[{extra}\]'"):
         call()
     assert extra in PROJECT["optional-dependencies"]
 
