@@ -14,7 +14,15 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from jobsync.core.errors import DatabaseUnavailable, InvalidSettings, JobsyncError, redact
+from jobsync.core.errors import (
+    MASK,
+    DatabaseUnavailable,
+    InvalidSettings,
+    JobsyncError,
+    passwords_in,
+    redact,
+    shown_conninfo,
+)
 from jobsync.core.settings import Settings
 from jobsync.postgres.schema import ensure_schema
 from jobsync.postgres.statement import Statement, run
@@ -40,6 +48,7 @@ class Place:
 
 def place_of(settings: Settings, dsn: str | None) -> Place:
     """Make the place of a DSN, or of the five single fields where there is none."""
+    pieces = passwords_in(dsn or "")
     try:
         if dsn is None:
             given: dict[str, Any] = {
@@ -52,12 +61,15 @@ def place_of(settings: Settings, dsn: str | None) -> Place:
         else:
             given = dict(conninfo_to_dict(dsn))
     except psycopg.Error as error:
-        secrets = tuple(filter(None, (settings.password, dsn)))
-        raise InvalidSettings(f"dsn is no valid connection string: {redact(str(error), secrets)}") from None
+        told = redact(str(error), (settings.password, dsn, *pieces))
+        raise InvalidSettings(f"dsn is no valid connection string: {told}") from None
     given.setdefault("connect_timeout", CONNECT_TIMEOUT_SEC)
-    secrets = tuple(str(given[key]) for key in ("password", "sslpassword") if given.get(key))
+    secrets = (*(str(given[key]) for key in ("password", "sslpassword") if given.get(key)), *pieces)
     where = f"{given.get('host', 'the local socket')}:{given.get('port', 5432)}"
     shown = f"PostgreSQL at {where}, database {given.get('dbname')!r}, user {given.get('user')!r}"
+    if dsn is not None and shown_conninfo(dsn) == MASK:
+        # A password with an @ or / that was not encoded: libpq takes a part of it for the host or the database.
+        shown = redact(shown, pieces)
     return Place(make_conninfo("", **given), shown, secrets)
 
 
