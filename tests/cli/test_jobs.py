@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
 
 import psycopg
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from jobsync import CoordinationConfig, JobQueue, NewJob
+from jobsync.cli import jobs_view
 from jobsync.cli.app import app
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no [such] photo'
@@ -154,6 +158,29 @@ def test_what_cannot_be_meant_is_refused_in_one_line(
     status, out, err = jobs(*arguments)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert word in err
+
+
+def test_nothing_that_a_job_brings_is_obeyed_by_a_terminal(
+    jobs: Command, queue: JobQueue, server_dsn: str, prefix: str
+) -> None:
+    evil = "[b]x[/]\x1b]0;mine\x07\x9b31m"
+    failed = queue.enqueue(evil, {evil: "\x9b31m"}, queue=evil, job_id=f"key {evil}")
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        update = f"update {prefix}job set status = 'failed', last_error = %s where id = %s".encode()
+        conn.execute(update, (f"Traceback:\n\tline\nValueError: {evil}", failed))
+    queue.pause(evil)
+    shown = [jobs("list"), jobs("show", str(failed)), jobs("counts"), jobs("pause", evil)]
+    assert [status for status, _, _ in shown] == [0, 0, 0, 0]
+    assert {"Traceback:", "line"} <= {line.strip() for line in shown[1][1].splitlines()}
+    ended = queue.get(failed)
+    assert ended is not None
+    runs = replace(ended, status="processing", locked_by=f"w{evil}", progress_message=evil)
+    page = StringIO()
+    jobs_view.show_timeline(Console(file=page, markup=False, width=200), runs, ())
+    jobs_view.show_jobs(Console(file=page, markup=False, width=200), [runs], {})
+    for out in (*(out for _, out, _ in shown), page.getvalue()):
+        assert not set(out) & {"\x1b", "\x07", "\x9b"}
+        assert r"[b]x[/]\x1b]0;mine\x07\x9b31m" in out
 
 
 def test_counts_name_what_keeps_jobs_waiting(jobs: Command, queue: JobQueue) -> None:

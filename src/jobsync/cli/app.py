@@ -15,6 +15,7 @@ from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn, Phase
 from jobsync.cli.shared import console as _console
+from jobsync.cli.shared import one_line
 from jobsync.core.errors import JobsyncError
 
 
@@ -26,7 +27,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except JobsyncError as error:
-            typer.echo(f"jobsync: {' '.join(str(error).split())}", err=True)
+            typer.echo(one_line(error), err=True)
             raise typer.Exit(2) from None
 
 

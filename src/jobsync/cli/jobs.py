@@ -18,7 +18,7 @@ import typer
 from jobsync.cli.given import config_of
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.shared import console as _console
-from jobsync.cli.shared import say_json, who_asks
+from jobsync.cli.shared import say_json, shown, who_asks
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.stored import UNFINISHED, StoredJob
 
@@ -175,7 +175,7 @@ def pause(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = N
     """Take no more jobs from a queue; those that run go on. Enqueueing goes on, too."""
     with _queue(dsn, appname) as asked:
         asked.pause(queue, by=who_asks())
-    text = f"queue {queue!r} is paused; `jobsync jobs resume {queue}` lets it run again"
+    text = f"queue {queue!r} is paused; `jobsync jobs resume {shown(queue)}` lets it run again"
     _tell_one(text, "", done=True, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobsync import ActiveLease, AttemptError, StoredJob, UnknownKind
-from jobsync.cli.shared import as_plain
+from jobsync.cli.shared import as_plain, inert, shown
 from jobsync.cli.status_view import span
 
 STATUS_STYLES = {
@@ -59,7 +59,7 @@ def show_jobs(console: Console, found: Sequence[StoredJob], counts: Mapping[str,
     for job in found:
         kind = f"{job.queue}: {job.kind}" if with_queues else job.kind
         table.add_row(
-            str(job.id), Text(kind), _status(job.status), _attempts(job), _short(job.created_at), _detail(job)
+            str(job.id), Text(shown(kind)), _status(job.status), _attempts(job), _short(job.created_at), _detail(job)
         )
     console.print(table)
     console.print()
@@ -70,13 +70,13 @@ def show_timeline(console: Console, job: StoredJob, errors: Sequence[AttemptErro
     """Write all that is known of one job, in the order in which it happened."""
     named = f" {job.job_id!r}" if job.job_id is not None else ""
     console.print(
-        Text.assemble((f"job {job.id}{named}", "bold"), f"  {job.kind}  ", _status(job.status)), soft_wrap=True
+        Text.assemble((f"job {job.id}{named}", "bold"), f"  {shown(job.kind)}  ", _status(job.status)), soft_wrap=True
     )
     console.print(Padding(_facts(job), (1, 0, 1, 0)))
     for at, line, more in _events(job, errors):
         console.print(Text.assemble((_instant(at), "dim"), "  ", line), soft_wrap=True)
         if more:
-            console.print(Padding(Text(more.rstrip(), style="dim"), (0, 0, 0, 22)), soft_wrap=True)
+            console.print(Padding(Text(inert(more.rstrip()), style="dim"), (0, 0, 0, 22)), soft_wrap=True)
     if job.status == "done":
         console.print()
         console.print(Text.assemble(("result  ", "dim"), _value(job.result)), soft_wrap=True)
@@ -93,7 +93,8 @@ def show_counts(
         table.add_row(f"{count:,}", _status(status) if count else Text(status, style="dim"))
     console.print(table)
     for queue in paused:
-        console.print(Text(f"queue {queue!r} is paused: `jobsync jobs resume {queue}`", style="yellow"), soft_wrap=True)
+        line = f"queue {queue!r} is paused: `jobsync jobs resume {shown(queue)}`"
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     for each in unknown:
         waiting = f"{each.waiting:,} {'job waits' if each.waiting == 1 else 'jobs wait'}"
         line = f"no live worker knows kind {each.kind!r} in queue {each.queue!r}: {waiting} for one"
@@ -108,9 +109,9 @@ def _events(job: StoredJob, errors: Sequence[AttemptError]) -> list[tuple[dateti
         case "processing":
             until = _instant(job.locked_until) if job.locked_until else "?"
             progress = f", {job.progress} %" if job.progress else ""
-            message = f": {job.progress_message}" if job.progress_message else ""
+            message = f": {shown(job.progress_message)}" if job.progress_message else ""
             line = Text(
-                f"attempt {job.attempts} is with {job.locked_by}, lease until {until}{progress}{message}", "bold"
+                f"attempt {job.attempts} is with {shown(job.locked_by)}, lease until {until}{progress}{message}", "bold"
             )
             found.append((job.updated_at, line, ""))
         case "pending" | "retry":
@@ -122,9 +123,9 @@ def _events(job: StoredJob, errors: Sequence[AttemptError]) -> list[tuple[dateti
 
 def _attempt_line(error: AttemptError) -> Text:
     if not error.attempts:
-        return Text.assemble(("failed", "red"), f" by hand: {error.worker_id} said so in SQL")
+        return Text.assemble(("failed", "red"), f" by hand: {shown(error.worker_id)} said so in SQL")
     word = ("crashed", "bold red") if error.crashed else ("failed", "red")
-    return Text.assemble(f"attempt {error.attempts} ", word, f" on {error.worker_id}")
+    return Text.assemble(f"attempt {error.attempts} ", word, f" on {shown(error.worker_id)}")
 
 
 def _facts(job: StoredJob) -> Table:
@@ -143,7 +144,7 @@ def _facts(job: StoredJob) -> Table:
     }
     for name, value in rows.items():
         if value is not None:
-            table.add_row(name, Text(value))
+            table.add_row(name, Text(inert(value)))
     return table
 
 
@@ -151,10 +152,11 @@ def _detail(job: StoredJob) -> Text:
     match job.status:
         case "processing":
             progress = f" {job.progress} %" if job.progress else ""
-            return Text(f"with {job.locked_by}{progress} {job.progress_message or ''}".rstrip())
+            message = shown(job.progress_message, nobody="")
+            return Text(f"with {shown(job.locked_by)}{progress} {message}".rstrip())
         case "failed" | "retry":
             last = (job.last_error or "").strip().splitlines()
-            return Text(last[-1] if last else "", style="red" if job.status == "failed" else "")
+            return Text(shown(last[-1]) if last else "", style="red" if job.status == "failed" else "")
         case "pending":
             return Text(f"due {_short(job.run_at)}" if job.run_at > job.created_at else "", style="dim")
         case _:
@@ -183,7 +185,7 @@ def _instant(at: datetime) -> str:
 
 def _value(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}... ({len(text):,} characters)"
+    return inert(text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}... ({len(text):,} characters)")
 
 
 def _table() -> Table:

@@ -32,7 +32,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 def one_line(error: Exception) -> str:
     """Write an error as the command shows it: one line."""
-    return f"jobsync: {' '.join(str(error).split())}"
+    return f"jobsync: {' '.join(inert(str(error)).split())}"
 
 
 @contextmanager
@@ -79,7 +79,20 @@ def shown(text: str | None, *, nobody: str = "nobody") -> str:
     if text is None:
         return nobody
     cut = text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
+    return _written_out(cut, "")
+
+
+def inert(text: str) -> str:
+    """Give a text of many lines, such as a traceback, as a terminal may see it: nothing else that it would obey."""
+    return _written_out(text, "\n\t")
+
+
+def _written_out(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def at(moment: datetime | None) -> str:

@@ -34,7 +34,7 @@ def cordon(
     _tell(
         "cordon",
         node,
-        f"node {node!r} is cordoned: it gets no new tokens or jobs until `jobsync resume {node}`",
+        f"node {node!r} is cordoned: it gets no new tokens or jobs until `jobsync resume {shown(node)}`",
         f"node {node!r} was cordoned already",
         done=done,
         as_json=as_json,
@@ -70,7 +70,7 @@ def drain(
     _tell(
         "drain",
         node,
-        f"node {node!r} is drained: it hands all over, and gets nothing {until} `jobsync resume {node}`",
+        f"node {node!r} is drained: it hands all over, and gets nothing {until} `jobsync resume {shown(node)}`",
         f"node {node!r} was drained already",
         done=done,
         as_json=as_json,
