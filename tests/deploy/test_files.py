@@ -175,3 +175,12 @@ def test_the_image_is_built_from_what_it_is_given() -> None:
     for name in (name for each in copied for name in each):
         assert f"!{name}" in allowed
         assert (root / name).exists()
+
+
+def test_the_page_shows_every_file_that_it_opens() -> None:
+    page = (DEPLOY.parent / "docs" / "operate" / "deployment.md").read_text()
+    opened = re.findall(
+        r'^\?\?\? abstract "(deploy/[^"]+)"\n\n    ```\{?\S+ title="[^"]+"\}?\n    (.*)\n    ```$', page, re.MULTILINE
+    )
+    assert len(opened) == page.count('abstract "deploy/') > 4
+    assert [line for _, line in opened] == [f'--8<-- "{path}"' for path, _ in opened]
