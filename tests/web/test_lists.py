@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -13,8 +14,10 @@ from starlette.testclient import TestClient
 from jobsync import CoordinationConfig, InvalidArgument, JobQueue
 from jobsync.api.cluster import migrate, open_cluster
 from jobsync.web import dashboard
+from jobsync.web.drawing import Drawing
 from jobsync.web.lists import Lists, asked_of
-from jobsync.web.poller import EVERY_SEC
+from jobsync.web.pages import Pages
+from jobsync.web.poller import EVERY_SEC, Poller, Snapshot
 from tests.api.jobs import settings
 from tests.cli.conftest import TWO_NODES
 
@@ -140,6 +143,36 @@ def test_one_list_is_read_at_a_time_and_each_in_its_turn(monkeypatch: pytest.Mon
         assert (desk.read[-1], found.error, found.given) == ("c", "away", {"locks": (), "more": -500})
 
     asyncio.run(look())
+
+
+def test_failed_jobs_that_could_not_be_read_are_asked_for_again() -> None:
+    """The number of failures stands still, and so the page would show the error until the next job fails."""
+    answers: list[Any] = [InvalidArgument("away"), [], InvalidArgument("away again"), []]
+
+    class Failing:
+        def failed(self) -> list[Any]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return list(answer)
+
+        def steadies(self) -> tuple[list[Any], dict[str, Any]]:
+            return [], {}
+
+    desk: Any = Failing()
+    pages = Pages(Poller(CoordinationConfig()), Drawing(), desk)
+    view: Any = SimpleNamespace(queue=SimpleNamespace(failed=3, failed_a_minute=0))
+
+    async def look() -> list[str | None]:
+        seen = []
+        for number in range(1, 5):
+            if number == 3:
+                view.queue.failed += 1
+            await pages._read_jobs(Snapshot(number, view, None, 0.0))
+            seen.append(pages._failed[2])
+        return seen
+
+    assert asyncio.run(look()) == ["away", None, "away again", None]
 
 
 def test_ten_viewers_cost_the_server_what_one_does(

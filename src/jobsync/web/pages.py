@@ -95,7 +95,8 @@ class Pages:
             mark = (view.queue.failed, view.queue.failed_a_minute)
             if mark != self._failed[0]:
                 found, error = await self._try(self._desk.failed)
-                self._failed = (mark, found or [], error)
+                # What could not be read is asked for again; what was seen before is shown until then.
+                self._failed = (mark, found, None) if error is None else (None, self._failed[1], error)
             if snapshot.number - self._steady[0] >= STEADY_ROUNDS:
                 steady, _ = await self._try(self._desk.steadies)
                 if steady is not None:
