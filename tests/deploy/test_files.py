@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +12,12 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from typer.main import get_command
 
-from jobsync import JobQueue
+from jobsync import JobQueue, NewJob, ProcessingWorker
 from jobsync.api.health_server import answer
 from jobsync.cli.app import app
 from jobsync.cli.shared import seconds_of
 from jobsync.web.app import dashboard
-from tests.api.jobs import query, settings
+from tests.api.jobs import eventually, query, settings
 from tests.deploy.parts import DEPLOY, DOCKERFILE, DRAIN, WORKER, instruction, load_app, pod_of
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -166,6 +167,24 @@ def test_the_scaler_counts_what_waits(server_dsn: str, prefix: str) -> None:
         queue.enqueue("digest", {"text": "in line"}, affinity="one")
         queue.enqueue("digest", {"text": "later"}, run_at=timedelta(hours=1))
         assert query(server_dsn, counted) == [(4,)]
+
+
+def test_a_scaler_of_long_jobs_counts_what_runs(server_dsn: str, prefix: str) -> None:
+    (added,) = re.findall(r'"\+ (\(select .*\))"', (DEPLOY / "kubernetes" / "keda.yaml").read_text())
+    counted = f"select {added}".replace("sync_", prefix)
+    with JobQueue(settings(server_dsn, prefix)) as queue:
+        worker = ProcessingWorker(settings(server_dsn, prefix), max_concurrent_jobs=2)
+        go_on = threading.Event()
+        worker.handles("wait")(lambda _: go_on.wait(60))
+        queue.enqueue_many([NewJob("wait"), NewJob("wait")])
+        with worker:
+            eventually(lambda: query(server_dsn, counted) == [(2,)])
+            go_on.set()
+
+
+def test_a_database_that_is_away_keeps_no_pod_where_it_is() -> None:
+    (budget,) = (each for each in documents() if each["kind"] == "PodDisruptionBudget")
+    assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_the_image_is_built_from_what_it_is_given() -> None:
