@@ -1447,10 +1447,15 @@ begin
 end $$;
 
 -- Whether a worker's node is alive, and stays so until this transaction ends: who fences it comes before, and it is seen, or after,
--- and finds the lease that was written meanwhile.
+-- and finds the lease that was written meanwhile. An epoch is drawn next, so a server that nobody has met yet is recognised
+-- before: after a fail-over a worker's connections may be there before its node is, and the epochs of takes that were lost with the
+-- old server would be given again, to name two attempts.
 create or replace function sync_job_node_stands(_incarnation bigint) returns boolean
 language plpgsql as $$
 begin
+    perform sync_recognise_server(s.system_id, s.timeline)
+    from sync_meta m, sync_this_server() s
+    where m.system_id is not null and (m.system_id, m.timeline) is distinct from (s.system_id, s.timeline);
     perform from sync_node n where n.incarnation = _incarnation and n.state <> 'fenced' for key share;
     return found;
 end $$;
@@ -2238,6 +2243,9 @@ language plpgsql as $$
 begin
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
+    -- First, since a bind is drawn next, and no number of a lost commit may be given again.
+    select r.generation, r.quarantined into sync_rebind.generation, sync_rebind.quarantined
+    from sync_recognise_server(_system_id, _timeline) r;
     update sync_node n set
         bind = nextval('sync_epoch'), beats = n.beats + 1, last_heartbeat = clock_timestamp(),
         session_lease_ms = _session_lease_ms, backend_pid = pg_backend_pid(), backend_start = a.backend_start,
@@ -2246,12 +2254,9 @@ begin
     where n.name = _name and n.incarnation = _incarnation and n.state <> 'fenced'
       and n.rebind_attempt < _attempt
     returning n.bind into sync_rebind.bind;
-    if not found then
-        return;
+    if found then
+        return next;
     end if;
-    select r.generation, r.quarantined into sync_rebind.generation, sync_rebind.quarantined
-    from sync_recognise_server(_system_id, _timeline) r;
-    return next;
 end $$;
 
 -- Compare the server with the one that the rows were written on. On another server or timeline the last commits

@@ -229,6 +229,12 @@ def test_a_rebind_on_another_timeline_begins_a_quarantine(fleet: Fleet) -> None:
     assert fleet.ask(fleet.rebinding(node.who, 1)).quarantined
 
 
+def test_a_session_bound_on_another_server_has_a_number_that_no_lost_commit_gave_out(fleet: Fleet) -> None:
+    node = fleet.join("a")
+    fleet.fail_over()
+    assert fleet.rebind(node).who.bind > node.who.bind + 1_000_000
+
+
 def test_the_quarantine_is_one_for_all_who_see_the_new_server(fleet: Fleet) -> None:
     fleet.join("a")
     fleet.fail_over()

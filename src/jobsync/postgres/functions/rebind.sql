@@ -8,6 +8,9 @@ language plpgsql as $$
 begin
     perform set_config('synchronous_commit', 'on', true);
     perform set_config('lock_timeout', '150ms', true);
+    -- First, since a bind is drawn next, and no number of a lost commit may be given again.
+    select r.generation, r.quarantined into sync_rebind.generation, sync_rebind.quarantined
+    from sync_recognise_server(_system_id, _timeline) r;
     update sync_node n set
         bind = nextval('sync_epoch'), beats = n.beats + 1, last_heartbeat = clock_timestamp(),
         session_lease_ms = _session_lease_ms, backend_pid = pg_backend_pid(), backend_start = a.backend_start,
@@ -16,10 +19,7 @@ begin
     where n.name = _name and n.incarnation = _incarnation and n.state <> 'fenced'
       and n.rebind_attempt < _attempt
     returning n.bind into sync_rebind.bind;
-    if not found then
-        return;
+    if found then
+        return next;
     end if;
-    select r.generation, r.quarantined into sync_rebind.generation, sync_rebind.quarantined
-    from sync_recognise_server(_system_id, _timeline) r;
-    return next;
 end $$;
