@@ -638,8 +638,9 @@ begin
         update sync_node n set state = 'fenced' where n.name = _name;
         delete from sync_node n where n.name = _name;
     else
+        -- A program that does not tell its version may come next under this name, and must not pass for this one's.
         -- The heartbeat is set behind the timeout, so that people's 'active nodes' queries agree at once.
-        update sync_node n set state = 'fenced', last_heartbeat = least(n.last_heartbeat,
+        update sync_node n set state = 'fenced', schema_version = null, last_heartbeat = least(n.last_heartbeat,
             clock_timestamp() - greatest(n.heartbeat_timeout_ms, 15000) * interval '1 ms' - interval '1 second')
         where n.name = _name;
     end if;

@@ -151,6 +151,15 @@ def test_a_node_tells_its_programs_version(fleet: Fleet) -> None:
     assert fleet.value("select schema_version from sync_node") == latest_version()
 
 
+def test_a_name_that_an_older_program_takes_over_does_not_inherit_the_version_of_the_dead(fleet: Fleet) -> None:
+    """Programs of version 3 register without a word about it, and leave the column as it is."""
+    fleet.fence(fleet.join("a"), "A")
+    fleet.sql("update sync_meta set oldest_program = 0")
+    fleet.sql("update sync_node set state = 'live', incarnation = 99")
+    with pytest.raises(SchemaError, match=r"'a' \(version unknown\);"):
+        finish_schema(fleet.conn, fleet.prefix)
+
+
 def test_a_program_for_which_too_much_was_taken_away_is_told_to_be_updated(fleet: Fleet) -> None:
     fleet.sql("update sync_meta set oldest_program = 99")
     with pytest.raises(psycopg.Error) as caught:
@@ -210,3 +219,16 @@ def test_a_removal_belongs_to_a_migration_and_does_no_harm_where_there_is_nothin
         assert number in numbers, name
         for line in re.findall(r"\bdrop\b[^;]*", code_of("removals", name), re.IGNORECASE):
             assert "if exists" in line, f"{name}: an empty database has never had it"
+
+
+def test_a_role_that_may_not_change_old_tables_is_not_sent_to_the_script_for_new_ones(
+    old: Connection[Any], prefix: str
+) -> None:
+    role = f"{prefix}guest"
+    old.execute(f"create role {role}; grant select on {prefix}meta to {role}; set role {role}".encode())
+    try:
+        with pytest.raises(SchemaError, match=r"of schema version 3: let the role that owns them") as caught:
+            ensure_schema(old, prefix)
+    finally:
+        old.execute(f"reset role; drop owned by {role}; drop role {role}".encode())
+    assert "--print" not in str(caught.value)

@@ -125,9 +125,11 @@ def _in_one_step(
     do: Callable[[Connection[Any], str, Installed], None],
 ) -> bool:
     """Do one phase in one transaction, from the start again where somebody is in its way; True if it was due."""
+    state = Installed()
     for left in range(LOCK_TRIES - 1, -1, -1):
         try:
-            if not is_due(installed(conn, prefix), prefix):
+            state = installed(conn, prefix)
+            if not is_due(state, prefix):
                 return False
             with conn.transaction():
                 # Whoever waited for the lock must see what its holder made, whatever the database's default is.
@@ -138,7 +140,7 @@ def _in_one_step(
                 if is_due(state, prefix):
                     do(conn, prefix, state)
         except psycopg.errors.InsufficientPrivilege as error:
-            raise _no_right(conn, prefix) from error
+            raise (_no_right_to_change(conn, prefix, state) if state.version else _no_right(conn, prefix)) from error
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if not left:
                 raise _in_use(prefix) from error
@@ -237,6 +239,15 @@ def _no_right(conn: Connection[Any], prefix: str) -> SchemaError:
         f"role {conn.info.user!r} may not create, or was not granted, jobsync's tables ({prefix}*) in database "
         f"{conn.info.dbname!r}: let a role that may run `jobsync migrate --appname {prefix}`, or give a DBA the "
         f"script that `jobsync migrate --appname {prefix} --print` writes, and grant this role what it made"
+    )
+
+
+def _no_right_to_change(conn: Connection[Any], prefix: str, state: Installed) -> SchemaError:
+    # The script that is printed makes tables where there are none, and would fail here.
+    return SchemaError(
+        f"role {conn.info.user!r} may not change jobsync's tables ({prefix}*) in database {conn.info.dbname!r}, which "
+        f"are of schema version {state.version}: let the role that owns them run `jobsync migrate --appname {prefix}` "
+        "(for the second phase with --phase post), and grant this role what it makes"
     )
 
 
