@@ -1,10 +1,14 @@
 """What people ask of the fleet, in the database: recorded, in force, noticed by beats, read with the plan's inputs."""
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import psycopg
 import pytest
 
 from jobsync.core import messages as m
 from jobsync.core.steering import Steering
-from tests.postgres.support import Fleet, Member
+from tests.postgres.support import Fleet, Member, wait_until
 
 
 def steer(fleet: Fleet, verb: str, node: str | None = None, for_sec: float | None = None) -> bool:
@@ -147,3 +151,47 @@ def test_a_place_that_a_freeze_keeps_is_saved_with_the_plan(fleet: Fleet) -> Non
     fleet.save_plan(a, fleet.inputs(), {}, nodes=("a", "b"))
     assert set(fleet.inputs().targets) == {"a", "b"}
     assert not fleet.beat(a).plan_due
+
+
+@pytest.fixture
+def beside() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    ("over", "lasting", "end_all"),
+    [
+        (
+            "insert into sync_steering (verb, node, asked_by, ends_at) values ('drain', 'c', 'me', now())",
+            "insert into sync_steering (verb, node, asked_by) values ('drain', 'b', 'me')",
+            "select * from sync_resume(null, true, 'me')",
+        ),
+        (
+            "insert into sync_lock (task_id, token_id, node_patterns, expires_at) values ('x', 1, '[\"a\"]', now())",
+            "insert into sync_lock (task_id, token_id, node_patterns) values ('y', 2, '[\"a\"]')",
+            "delete from sync_lock",
+        ),
+    ],
+    ids=["steering", "locks"],
+)
+def test_a_plan_that_sweeps_what_another_ends_this_instant_does_not_cover_what_else_he_ends(
+    fleet: Fleet, beside: ThreadPoolExecutor, over: str, lasting: str, end_all: str
+) -> None:
+    leader, other = fleet.join("a"), fleet.connect()
+
+    def save_while_another_ends_all() -> Future[int | None]:
+        for text in (over, lasting):
+            fleet.sql(text)
+        inputs = fleet.inputs()
+        with other.transaction():
+            fleet.sql(end_all, conn=other)
+            saved = beside.submit(fleet.save_plan, leader, inputs, {"a": "lead 0-99"})
+            wait_until(lambda: saved.done() or fleet.waits_for_lock(leader.conn))
+        return saved
+
+    saved = save_while_another_ends_all()
+    while isinstance(saved.exception(10.0), psycopg.errors.LockNotAvailable):
+        saved = save_while_another_ends_all()  # It waits for 150 ms only, which a busy machine may need for the rest.
+    assert saved.result() is not None
+    assert fleet.beat(leader, check=True).plan_due

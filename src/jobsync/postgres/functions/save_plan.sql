@@ -21,12 +21,14 @@ begin
     end if;
     if exists (select from sync_lock l where l.expires_at <= _began_at) then
         delete from sync_lock l where l.expires_at <= _began_at;
-        swept := 1;  -- the sweep itself raised lock_version by one, and this plan has taken it into account
+        -- The sweep itself raised lock_version by one, and this plan has taken it into account. Where another was quicker, it was
+        -- he who raised it, and he may have changed more than this plan knows of.
+        swept := found::integer;
     end if;
     if exists (select from sync_steering s where s.ended_at is null and s.ends_at <= _began_at) then
         update sync_steering s set ended_at = clock_timestamp(), ended_by = 'its end'
         where s.ended_at is null and s.ends_at <= _began_at;
-        swept := swept + 1;
+        swept := swept + found::integer;
     end if;
     -- The right to lead, token -1, is none of the tokens that are counted, but who gains or loses it must hear of it.
     another_leads := exists (
