@@ -2234,6 +2234,23 @@ begin
     return most_deleted = at_most;
 end $$;
 
+-- What an incarnation holds, by epoch: after a broken session this is the truth.
+--   _system_id, _timeline   given behind a pooler: the server whose rows are meant. After a fail-over those of another may name this
+--                           incarnation for what it has given away in commits that are lost, and that somebody else was granted
+create or replace function sync_read_grants(_name text, _incarnation bigint, _system_id text, _timeline text)
+returns table (epoch bigint, tokens text)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    if _system_id is not null then
+        perform sync_require_server(_system_id, _timeline);
+    end if;
+    return query
+        select g.epoch, g.tokens::text from sync_grant g
+        where g.node = _name and g.incarnation = _incarnation
+        order by g.epoch;
+end $$;
+
 -- Continue an incarnation on a new session. From here on no statement of the older session changes anything.
 -- Attempts are counted by the node: one that was sent on an older session and is carried out late, after a later one,
 -- must not take the row back. No row: the incarnation was fenced, or the attempt is late.

@@ -336,6 +336,10 @@ def test_behind_a_pooler_what_renews_and_what_grants_names_the_server() -> None:
     assert driver.until(m.Beat).server == m.Server("system", "1")
     driver.want(ALL)
     assert driver.until(m.Grow).server == m.Server("system", "1")
+    driver.breaks()
+    driver.connect(direct=False)
+    driver.rebind()
+    assert driver.until(m.ReadGrants).server == m.Server("system", "1")
 
 
 def test_a_session_of_ones_own_ends_with_its_server_and_names_none() -> None:

@@ -276,6 +276,7 @@ Ask = Callable[[Member, m.Server], m.Question]
 MEANT: dict[str, Ask] = {
     "beat": lambda node, server: m.Beat(node.who, 0, -1, check=False, server=server),
     "grow": lambda node, server: m.Grow(node.who, server),
+    "read": lambda node, server: m.ReadGrants(node.name, node.who.incarnation, server),
     "rebind": lambda node, server: m.Rebind(
         node.name, node.who.incarnation, 9, None, server.system_id, server.timeline
     ),
@@ -300,5 +301,11 @@ def test_what_is_meant_for_this_server_is_done(fleet: Fleet, meant: str) -> None
     node = fleet.join("a")
     fleet.want(a="0-9")
     beats = fleet.beats("a")
-    fleet.ask(MEANT[meant](node, fleet.server))
-    assert fleet.held("a") == tokens("0-9") if meant == "grow" else fleet.beats("a") == beats + 1
+    answer = fleet.ask(MEANT[meant](node, fleet.server))
+    match meant:
+        case "grow":
+            assert fleet.held("a") == tokens("0-9")
+        case "read":
+            assert answer == m.HeldGrants(())
+        case _:
+            assert fleet.beats("a") == beats + 1

@@ -235,7 +235,7 @@ class Member(AmongOthers):
     def _live_question(self, me: m.Identity) -> m.Question | None:
         now_sec = self._now.boot_sec
         if self._reread:
-            return m.ReadGrants(self.name, me.incarnation)
+            return m.ReadGrants(self.name, me.incarnation, self._server_to_name())
         if self._quarantine_is_over():
             return m.LiftQuarantine(self._generation or 0)
         shrink = self._shrink_question(me)

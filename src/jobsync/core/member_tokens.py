@@ -74,7 +74,7 @@ class Ownership(Life):
 
     def _leave_question(self, me: m.Identity) -> m.Question | None:
         if self._reread:
-            return m.ReadGrants(self.name, me.incarnation)
+            return m.ReadGrants(self.name, me.incarnation, self._server_to_name())
         # A tokenless node that does not lead has nothing that a successor could take.
         successors_named = self._live == 0 or not self._planned or not (self.takes_tokens or self._belief.tokens)
         match self._departure.step(self._now.boot_sec, successors_named=successors_named):

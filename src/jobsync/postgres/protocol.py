@@ -35,8 +35,8 @@ class Protocol:
             case m.Rebind(name, incarnation, attempt, lease_ms, system_id, timeline):
                 args = (name, incarnation, attempt, lease_ms, system_id, timeline)
                 return call("rebind", p, *args, types=("text", "bigint", "integer", "integer", "text", "text"))
-            case m.ReadGrants(name, incarnation):
-                return statement("read_grants", p, name, incarnation)
+            case m.ReadGrants(name, incarnation, server):
+                return call("read_grants", p, name, incarnation, *_where(server), types=("text", "bigint", *SERVER))
             case m.Beat(me, applied, known, check, server):
                 types = (*IDENTITY, "bigint", "bigint", "boolean", *SERVER)
                 return call("beat", p, *_who(me), applied, known, check, *_where(server), types=types)

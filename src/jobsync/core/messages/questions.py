@@ -36,10 +36,14 @@ class Rebind:
 
 @dataclass(frozen=True, slots=True)
 class ReadGrants:
-    """Read what the database says this incarnation holds: after a broken session the row is the truth."""
+    """Read what the database says this incarnation holds: after a broken session the row is the truth.
+
+    `server` as with a beat: another's rows may name this node for what it has given away.
+    """
 
     name: str
     incarnation: int
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
