@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, TraceState
 
 from jobsync import AsyncJobQueue, Cancel, CoordinationConfig, Job, JobQueue, NewJob, ProcessingWorker, Retry
@@ -109,6 +110,53 @@ def test_how_an_attempt_ended_is_told(server_dsn: str, prefix: str, spans: Spans
     for how in ("retry", "cancelled"):
         (span,) = spans.named("process default", job_outcome=how)
         assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("edge", ["on_start", "on_end"])
+def test_who_processes_spans_may_raise_and_nothing_else_fails(
+    server_dsn: str,
+    prefix: str,
+    spans: Spans,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    edge: str,
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("no collector")
+
+    monkeypatch.setattr(SimpleSpanProcessor, edge, breaks)
+    config = traced(server_dsn, prefix)
+    worker = ProcessingWorker(config, poll_interval_ms=100)
+    worker.handles("works")(lambda job: job.payload)
+    with JobQueue(config) as queue, worker:
+        numbers = [queue.enqueue("works", 1), *queue.enqueue_many([NewJob("works", 2)])]
+        eventually(lambda: queue.counts()["done"] + queue.counts()["retry"] == 2)
+        assert [(job.status, job.attempts) for job in map(queue.get, numbers) if job] == [("done", 1)] * 2
+    with Job("n", coordination_config=config) as job:
+        assert [task.id for task in job.tasks(["a"])] == ["a"]
+    assert "span_failed" in {getattr(record, "jobsync_event", "") for record in caplog.records}
+
+
+def test_an_error_that_cannot_be_written_is_recorded_as_without_a_trace(
+    server_dsn: str, prefix: str, spans: Spans
+) -> None:
+    class Unwritable(Exception):
+        def __str__(self) -> str:
+            raise TypeError("no text")
+
+    config = traced(server_dsn, prefix)
+    worker = ProcessingWorker(config, poll_interval_ms=100)
+
+    @worker.handles("fails")
+    def fails(_: Any) -> None:
+        raise Unwritable
+
+    with JobQueue(config) as queue, worker:
+        number = queue.enqueue("fails", max_attempts=1)
+        eventually(lambda: queue.counts()["failed"] == 1)
+        job = queue.get(number)
+    assert job is not None
+    assert (job.last_error or "").strip().endswith("Unwritable: <exception str() failed>")
 
 
 def test_many_jobs_bear_the_one_trace_whichever_way_they_are_stored(server_dsn: str, prefix: str, spans: Spans) -> None:

@@ -1,14 +1,21 @@
 """The one place that loads OpenTelemetry, and a trace context as one line of text."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from jobsync.core.errors import ExtraMissing
+from jobsync.core.log_events import Event, marks
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
+
+log = logging.getLogger("jobsync")
 
 MOST_CHARACTERS: Final = 1_000
+FAILED: Final = "a span could not be made"
 
 
 def opentelemetry() -> Any:
@@ -25,7 +32,11 @@ def opentelemetry() -> Any:
 
 
 class Library:
-    """What is used of OpenTelemetry, by name."""
+    """What is used of OpenTelemetry, by name.
+
+    A span's processors are the application's, and may raise. What is traced goes on all the same: a job that is stored
+    is not reported as refused, and a handler that returned has not failed.
+    """
 
     def __init__(self) -> None:
         root = opentelemetry()
@@ -33,6 +44,43 @@ class Library:
         self.context = root.context
         self.tracer: Tracer = root.trace.get_tracer("jobsync")
         self._w3c = root.trace.propagation.tracecontext.TraceContextTextMapPropagator()
+
+    def started(self, name: str, parent: "Context | None" = None, **about: Any) -> "Span":
+        """Start a span, or have one that is none."""
+        try:
+            return self.tracer.start_span(name, parent, **about)
+        except Exception:
+            log.exception(FAILED, extra=marks(Event.SPAN_FAILED))
+            return self.trace.INVALID_SPAN  # type: ignore[no-any-return]
+
+    @staticmethod
+    def ended(span: "Span") -> None:
+        """End a span."""
+        try:
+            span.end()
+        except Exception:
+            log.exception(FAILED, extra=marks(Event.SPAN_FAILED))
+
+    @contextmanager
+    def within(
+        self, name: str, parent: "Context | None" = None, *, tells_errors: bool = True, **about: Any
+    ) -> "Iterator[Span]":
+        """Make a span the current one; `tells_errors`: it bears the exception that the block raises."""
+        span = self.started(name, parent, **about)
+        try:
+            with self.trace.use_span(span, record_exception=tells_errors, set_status_on_exception=tells_errors):
+                yield span
+        finally:
+            self.ended(span)
+
+    def tell(self, span: "Span", error: BaseException, form: str) -> None:
+        """Say on a span what its work raised, whose `str` is the application's, too."""
+        try:
+            span.record_exception(error)
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.set_status(self.trace.StatusCode.ERROR, form.format(type(error).__name__, error))
+        except Exception:
+            log.exception(FAILED, extra=marks(Event.SPAN_FAILED))
 
     def carried(self) -> str | None:
         """Write the current context: a traceparent, and behind a blank the tracestate if there is one; None: no trace.

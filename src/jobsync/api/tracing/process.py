@@ -12,7 +12,7 @@ from functools import cache, wraps
 from queue import SimpleQueue
 from typing import Any, Final
 
-from jobsync.api.tracing.otel import Library
+from jobsync.api.tracing.otel import FAILED, Library
 from jobsync.api.tracing.tasks import TaskSpans
 from jobsync.core.errors import Cancel, Retry
 from jobsync.core.log_events import Event, marks
@@ -113,23 +113,20 @@ class Tracing:
         trace = self._otel.trace
         parent = self._otel.context_of(job.trace_context)
         links = [] if parent is None else [trace.Link(trace.get_current_span(parent).get_span_context())]
-        with self._otel.tracer.start_as_current_span(
+        with self._otel.within(
             f"process {job.queue}",
             parent or self._otel.context.Context(),
+            tells_errors=False,
             kind=trace.SpanKind.CONSUMER,
             attributes=_about(worker_id, job),
             links=links,
-            record_exception=False,
-            set_status_on_exception=False,
         ) as span:
             try:
                 yield
             except BaseException as error:
                 span.set_attribute("jobsync.job.outcome", "lost" if job.lost else _outcome(error))
                 if not isinstance(error, Retry | Cancel):  # With these a handler says what it wants.
-                    span.record_exception(error)
-                    span.set_attribute("error.type", type(error).__qualname__)
-                    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+                    self._otel.tell(span, error, "{}: {}")
                 raise
             span.set_attribute("jobsync.job.outcome", "lost" if job.lost else "returned")
 
@@ -192,7 +189,7 @@ class Scribe:
             try:
                 work()
             except Exception:
-                log.exception("a span could not be made", extra=marks(Event.SPAN_FAILED))
+                log.exception(FAILED, extra=marks(Event.SPAN_FAILED))
 
 
 _STARTING: Final = threading.Lock()

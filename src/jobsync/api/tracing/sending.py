@@ -35,14 +35,14 @@ class Spans:
             attributes["jobsync.job.key"] = job.job_id
         kind = self.otel.trace.SpanKind.PRODUCER
         name = f"enqueue {job.queue}"
-        with self.otel.tracer.start_as_current_span(name, kind=kind, attributes=attributes) as span:
+        with self.otel.within(name, kind=kind, attributes=attributes) as span:
             yield span
 
     @contextmanager
     def many(self) -> "Iterator[Span]":
         """Make the span of many jobs the current one."""
         kind = self.otel.trace.SpanKind.PRODUCER
-        with self.otel.tracer.start_as_current_span("enqueue", kind=kind, attributes=SYSTEM) as span:
+        with self.otel.within("enqueue", kind=kind, attributes=SYSTEM) as span:
             yield span
 
 

@@ -25,7 +25,7 @@ class TaskSpans:
 
     def begin(self, text: str) -> None:
         """A task is taken in hand."""
-        self._span = self._otel.tracer.start_span("task", attributes={**self._about, "jobsync.task": text})
+        self._span = self._otel.started("task", attributes={**self._about, "jobsync.task": text})
 
     def end(self, outcome: str, error: BaseException | None = None) -> None:
         """It is no more."""
@@ -34,10 +34,8 @@ class TaskSpans:
             return
         span.set_attribute("jobsync.task.outcome", outcome)
         if error is not None:
-            span.record_exception(error)
-            span.set_attribute("error.type", type(error).__qualname__)
-            span.set_status(self._otel.trace.StatusCode.ERROR, str(error))
-        span.end()
+            self._otel.tell(span, error, "{1}")
+        self._otel.ended(span)
 
     def enter(self) -> None:
         """The body of the task in hand begins here."""
@@ -55,7 +53,7 @@ class TaskSpans:
     def claim(self, texts: Collection[str], ask: Callable[[], set[str]]) -> set[str]:
         """Claim within a span."""
         attributes: dict[str, Any] = {**self._about, "jobsync.tasks": len(texts)}
-        with self._otel.tracer.start_as_current_span("claim", attributes=attributes) as span:
+        with self._otel.within("claim", attributes=attributes) as span:
             claimed = ask()
             span.set_attribute("jobsync.tasks.claimed", len(claimed))
             return claimed
