@@ -8,6 +8,7 @@ import pytest
 
 from jobsync.core import messages as m
 from jobsync.core.steering import Steering
+from jobsync.postgres.statement import run, statement
 from tests.postgres.support import Fleet, Member, wait_until
 
 
@@ -59,6 +60,15 @@ def test_resuming_ends_one_or_everything(fleet: Fleet) -> None:
     assert fleet.sql("select * from sync_resume(null, false, null)") == [("freeze", None)]
     assert fleet.sql("select * from sync_resume(null, true, null)") == [("drain", "b")]
     assert fleet.sql("select * from sync_resume(null, true, null)") == []
+
+
+def test_in_a_large_fleet_all_is_listed_that_is_in_force_and_the_latest_of_the_rest(fleet: Fleet) -> None:
+    ask = "insert into sync_steering (verb, node, asked_by) select 'cordon', n, 'me' from generate_series(1, $1::int) n"
+    fleet.sql(ask, 300)
+    fleet.sql("select * from sync_resume(null, true, null)")
+    fleet.sql(ask, 250)
+    told = [len(run(fleet.conn, statement("list_steering", fleet.prefix, past))) for past in (False, True)]
+    assert told == [250, 450]
 
 
 @pytest.mark.parametrize(
