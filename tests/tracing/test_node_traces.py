@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from jobsync import AsyncJob, CoordinationConfig, Job
 from jobsync.api.tracing.catalogue import SPANS, reference
-from jobsync.api.tracing.process import Scribe
+from jobsync.api.tracing.process import Scribe, tracing
 from tests.api.jobs import TOKENS, eventually, query, settings, task_for_each_token
 from tests.docs.pages import marked
 from tests.tracing.conftest import Spans, about, id_of, parent_of
@@ -143,6 +143,27 @@ def test_who_keeps_the_lease_does_not_wait_for_spans() -> None:
     scribe.put(lambda: 1 / 0)  # type: ignore[arg-type]
     scribe.put(done.clear)
     eventually(lambda: not done)
+
+
+def test_a_node_goes_on_where_no_thread_can_be_had_for_its_spans(
+    server_dsn: str, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracing.cache_clear()  # Its thread is to be started in this test.
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "jobsync-spans":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    try:
+        with Job("n", coordination_config=settings(server_dsn, prefix, tracing=True)) as job:
+            assert len(job.my_tokens) == TOKENS
+            assert job.am_i_healthy()
+    finally:
+        tracing.cache_clear()
+    assert "span_failed" in {getattr(record, "jobsync_event", "") for record in caplog.records}
 
 
 def test_the_reference_names_what_is_made() -> None:

@@ -170,11 +170,18 @@ class Scribe:
         """Have something done; returns at once."""
         if self._pid != os.getpid():
             self._begin()
+        try:
+            self._ensure_thread()
+        except RuntimeError:  # No thread is to be had. Who keeps the lease gives this, and goes on without the span.
+            log.exception(FAILED, extra=marks(Event.SPAN_FAILED))
+            return
+        self._work.put(work)
+
+    def _ensure_thread(self) -> None:
         if self._thread.ident is None:
             with _STARTING:
                 if self._thread.ident is None:
                     self._thread.start()
-        self._work.put(work)
 
     def flush(self) -> None:
         """Wait until what was given before is done, at most `FLUSH_SEC`."""
