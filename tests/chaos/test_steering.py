@@ -46,6 +46,7 @@ def test_a_drained_node_gets_nothing_when_another_dies(server_dsn: str, prefix: 
         eventually(lambda: tokens_of(drained) == fleet.tokens // 2, "after the resume it has its share again")
 
 
+@pytest.mark.slow
 def test_a_leader_that_is_drained_and_dies_leaves_a_fleet_that_still_obeys(
     server_dsn: str, prefix: str, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_leader_that_is_drained_and_dies_leaves_a_fleet_that_still_obeys(
         eventually(lambda: tokens_of(again) == fleet.tokens // 3, "it has its share again")
 
 
+@pytest.mark.slow
 def test_a_drained_node_that_dies_while_it_hands_over_holds_nothing_up(
     server_dsn: str, prefix: str, tmp_path: Path
 ) -> None:

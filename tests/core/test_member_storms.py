@@ -19,7 +19,7 @@ from tests.core.world_database import Rules
 from tests.core.world_faults import run_storm
 
 BATCHES, SEEDS_A_BATCH = 10, 40
-QUICK_BATCHES = 5
+QUICK_BATCHES = 2
 
 
 @pytest.mark.parametrize(
