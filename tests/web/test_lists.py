@@ -117,6 +117,19 @@ class Desk:
         return ()
 
 
+@pytest.mark.parametrize("address", ["/jobs", "/job?id=17", "/locks"])
+def test_of_what_could_not_be_read_the_page_does_not_say_that_it_is_not_there(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr("jobsync.web.lists.Lists._read", lambda *asked: read.append(asked))
+    reply = TestClient(dashboard(CoordinationConfig(dsn="host=127.0.0.1 port=1"))).get(address)
+    assert reply.status_code == 200
+    assert "The database does not answer." in reply.text
+    assert not [word for word in ("There is no job", "No job matches", "No lock") if word in reply.text]
+    assert not read, "nobody waits a second time for a database that is away"
+
+
 def test_one_list_is_read_at_a_time_and_each_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr("jobsync.web.lists.boot_sec", lambda: clock[0])

@@ -69,7 +69,7 @@ class Lists:
         page comes along with this.
         """
         found = self._note(asked)
-        if found.read_sec > 0 and (is_away or self._reading.locked()):
+        if is_away or (found.read_sec > 0 and self._reading.locked()):
             return found
         async with self._reading:
             if boot_sec() >= self._rest_until_sec and self._is_next(found):
@@ -137,7 +137,7 @@ def words_of(asked: Asked, found: Found) -> dict[str, Any]:
     """Give what the template of a list is drawn from."""
     page, *values = asked
     words: dict[str, Any] = {"asked": dict(zip(NAMES[page], values, strict=True)), "asked_error": found.error}
-    words |= {"statuses": STATUSES, "ends": ENDS, "unfinished": UNFINISHED}
+    words |= {"unread": found.given is None, "statuses": STATUSES, "ends": ENDS, "unfinished": UNFINISHED}
     return words | dict(_EMPTY[page] if found.given is None else found.given)
 
 

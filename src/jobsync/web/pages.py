@@ -54,12 +54,12 @@ class Pages:
     ) -> dict[str, str]:
         """Draw the live parts of a page, by their names; its list by what is asked of it.
 
-        `at_once` reads the list, whosever turn it is.
+        `at_once` reads the list, whosever turn it is, unless the database is away: nobody waits for that a second time.
         """
         drawn = await self._shared_parts(page, snapshot, may_act=may_act)
         if asked is None:
             return drawn
-        if at_once:
+        if at_once and snapshot.error is None:
             found = await self._lists.now(asked)
         else:
             found = await self._lists.latest(asked, is_away=snapshot.error is not None)
