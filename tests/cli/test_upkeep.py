@@ -185,3 +185,18 @@ def test_verbs_that_steer_the_queue_and_migrate_print_json_as_well(run: Command,
     for words, expected, status in said:
         result = run(*words.split(), "--json")
         assert (json.loads(result.stdout), result.exit_code) == (expected, status), words
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        ("--print --from 4", 0, "schema_version"),
+        ("--from 4", 2, "--from is for --print"),
+        ("--print --from 99", 2, "there is no update from version 99"),
+        ("--print --phase post", 2, "leave --phase out"),
+    ],
+)
+def test_an_update_is_printed_from_a_version_on(run: Command, words: str, status: int, told: str) -> None:
+    result = run("migrate", *words.split())
+    assert result.exit_code == status
+    assert told in result.output

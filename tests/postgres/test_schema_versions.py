@@ -24,6 +24,7 @@ from jobsync.postgres.schema import (
     removals,
     schema_sql,
     unusable_schema,
+    update_sql,
 )
 from jobsync.postgres.statement import Statement, load_sql, run
 from tests.postgres.support import Fleet
@@ -115,6 +116,31 @@ def test_a_newer_schema_that_lets_this_program_live_is_left_as_it_is(conn: Conne
     assert not ensure_schema(conn, prefix)
     assert not finish_schema(conn, prefix)
     assert installed(conn, prefix) == Installed(latest_version() + 1, removals()[-1][0])
+
+
+def test_the_printed_update_is_the_first_phase(old: Connection[Any], prefix: str) -> None:
+    old.execute(update_sql(prefix, OLD).encode())
+    by_hand = description(old, prefix)
+    assert installed(old, prefix) == Installed(latest_version(), 0)
+    assert not ensure_schema(old, prefix), "nothing is left to do"
+    assert description(old, prefix) == by_hand
+    assert awaits_removal(installed(old, prefix))
+
+
+def test_a_printed_update_changes_nothing_where_the_tables_are_of_another_version(
+    old: Connection[Any], prefix: str
+) -> None:
+    before = description(old, prefix)
+    with pytest.raises(psycopg.Error, match=f"not of version {OLD + 1}: nothing was changed"):
+        old.execute(update_sql(prefix, OLD + 1).encode())
+    old.rollback()
+    assert description(old, prefix) == before
+
+
+@pytest.mark.parametrize("version", [-1, 0, latest_version(), latest_version() + 1])
+def test_there_is_no_update_from_nowhere(version: int) -> None:
+    with pytest.raises(SchemaError, match="there is no update"):
+        update_sql("sync_", version)
 
 
 # --- taking away -----------------------------------------------------------------------------------

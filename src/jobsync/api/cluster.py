@@ -21,6 +21,7 @@ from jobsync.core.settings import Settings
 from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.schema import awaits_removal
 from jobsync.postgres.schema import schema_sql as _schema_sql
+from jobsync.postgres.schema import update_sql as _update_sql
 from jobsync.postgres.statement import Statement, statement
 
 __all__ = [
@@ -114,3 +115,11 @@ def schema_sql(appname: str = "sync_") -> str:
     Raises InvalidSettings for a prefix that is none.
     """
     return _schema_sql(Settings(appname=appname).prefix)
+
+
+def update_sql(version: int, appname: str = "sync_") -> str:
+    """Give the first phase of an update of tables of an older version as one SQL script, for a DBA to read and run.
+
+    Raises InvalidSettings for a prefix that is none, SchemaError for a version from which there is nothing to do.
+    """
+    return _update_sql(Settings(appname=appname).prefix, version)

@@ -208,6 +208,9 @@ def migrate(
     print_sql: Annotated[
         bool, typer.Option("--print", help="Print the whole schema as SQL, for an empty database, and change nothing.")
     ] = False,
+    from_version: Annotated[
+        int | None, typer.Option("--from", help="With --print: the SQL that updates tables of this older version.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create the fleet's tables, or bring them up to this version, in two phases, for a rolling update between them.
@@ -217,5 +220,9 @@ def migrate(
     changed.
     """
     import_module("jobsync.cli.migrating").migrate(
-        config_of({"dsn": dsn, "appname": appname}), phase, print_sql=print_sql, as_json=as_json
+        config_of({"dsn": dsn, "appname": appname}),
+        phase,
+        print_sql=print_sql,
+        from_version=from_version,
+        as_json=as_json,
     )

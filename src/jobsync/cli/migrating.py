@@ -2,19 +2,21 @@
 
 import typer
 
-from jobsync.api.cluster import open_cluster, schema_sql
+from jobsync.api.cluster import open_cluster, schema_sql, update_sql
 from jobsync.cli.options import Phase
 from jobsync.cli.shared import say_json
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.settings import Settings
 
 
-def migrate(config: Settings, phase: Phase, *, print_sql: bool, as_json: bool) -> None:
-    """Do one phase and tell what came of it, or print the SQL of an empty database's schema."""
+def migrate(config: Settings, phase: Phase, *, print_sql: bool, from_version: int | None, as_json: bool) -> None:
+    """Do one phase and tell what came of it, or print SQL: of the whole schema, or of the first phase."""
+    if from_version is not None and not print_sql:
+        raise InvalidArgument("--from is for --print: without it the version is read from the tables")
     if print_sql:
         if phase is Phase.POST:
-            raise InvalidArgument("--print gives the whole schema, for an empty database: leave --phase out")
-        sql = schema_sql(config.appname)
+            raise InvalidArgument("--print gives the whole schema, or the first phase: leave --phase out")
+        sql = schema_sql(config.appname) if from_version is None else update_sql(from_version, config.appname)
         say_json({"sql": sql}) if as_json else typer.echo(sql)
         return
     with open_cluster(config) as cluster:

@@ -74,6 +74,28 @@ def schema_sql(prefix: str) -> str:
     return "\n".join(["begin;\n", *tables, *_functions(prefix), *taken, versions, "commit;\n"])
 
 
+def update_sql(prefix: str, version: int) -> str:
+    """Give the first phase of an update from an older version as one SQL script, for a DBA to read and run.
+
+    The script changes nothing where the tables are of any other version than that, or in use for longer than 2 s.
+    Raises SchemaError for a version from which there is nothing to do.
+    """
+    if not 0 < version < latest_version():
+        raise SchemaError(
+            f"there is no update from version {version}: this program's is {latest_version()}; give the version that "
+            f"`select schema_version from {prefix}meta` shows, if it is older"
+        )
+    guard = (
+        f"do $body$ begin if (select schema_version from {prefix}meta) <> {version} then raise exception "
+        f"'the tables {prefix}* are not of version {version}: nothing was changed'; end if; end $body$;\n"
+    )
+    tables = [load_sql("migrations", name, prefix) for number, name in migrations() if number > version]
+    done = f"update {prefix}meta set schema_version = {latest_version()};\n"
+    return "\n".join(
+        ["begin;\n", "set local lock_timeout = '2s';\n", guard, *tables, *_functions(prefix), done, "commit;\n"]
+    )
+
+
 def _functions(prefix: str) -> list[str]:
     names = sorted(file.stem for file in (SQL_HOME / "functions").glob("*.sql"))
     return [load_sql("functions", name, prefix) for name in names]
