@@ -372,3 +372,17 @@ def test_an_observer_does_no_tasks(server_dsn: str, prefix: str) -> None:
         pytest.raises(CoordinationDisabled),
     ):
         job.tasks(["x"])
+
+
+def test_who_hears_of_facts_and_fails_does_not_end_the_lease(server_dsn: str, prefix: str) -> None:
+    """Metrics and traces hear them on the thread that keeps the lease."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("no more counters")
+
+    with Job("a", coordination_config=settings(server_dsn, prefix)) as first:
+        first._node.hearers.append(fail)  # type: ignore[union-attr]
+        with Job("b", coordination_config=settings(server_dsn, prefix)):
+            eventually(lambda: len(first.my_tokens) == TOKENS // 2, "the one with the hearer hands over")
+        eventually(lambda: len(first.my_tokens) == TOKENS, "and takes back")
+        assert first.am_i_healthy()

@@ -72,6 +72,7 @@ EVENTS: Final = (
     LogEvent(Event.LOOP_WAS_BLOCKED, "warning", "It did not run for a while.", (*NODE, "seconds")),
     LogEvent(Event.LATE_CALL_FAILED, "", "A call failed after its caller was cancelled."),
     LogEvent(Event.SPAN_FAILED, "error", "A span for OpenTelemetry could not be made."),
+    LogEvent(Event.HEARER_FAILED, "error", "A counter of facts (metrics, traces) failed; the node goes on.", NODE),
     LogEvent(Event.LEAD_LOST, "warning", "A `job.leader()` block lost the lead.", (*NODE, "epoch")),
     LogEvent(Event.LEAD_OVERRUN, "warning", "It goes on although it did.", (*NODE, "epoch")),
     LogEvent(Event.SINGLETON_OVERRUN, "warning", "A singleton goes on although its job ends.", ("singleton",)),

@@ -34,6 +34,7 @@ class Event(Enum):
     LOOP_WAS_BLOCKED = "loop_was_blocked"
     LATE_CALL_FAILED = "late_call_failed"
     SPAN_FAILED = "span_failed"
+    HEARER_FAILED = "hearer_failed"
     # Leading
     LEAD_LOST = "lead_lost"
     LEAD_OVERRUN = "lead_overrun"

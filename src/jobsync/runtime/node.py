@@ -299,4 +299,10 @@ class Node:
         """Say a fact: to the log, and to whoever counts them."""
         log.log(LEVELS[fact.level], "%s", fact.text, extra=marks_of(fact, self.name))
         for hear in self.hearers:
-            hear(fact)
+            try:
+                hear(fact)
+            except Exception:
+                # Facts are heard on the thread that keeps the lease: who counts them may not end it.
+                log.exception(
+                    "node %r: who hears of facts failed", self.name, extra=marks(Event.HEARER_FAILED, node=self.name)
+                )
