@@ -99,7 +99,7 @@ def test_the_judge_convicts_a_node_that_believes_beyond_its_lease(server_dsn: st
 # --- processes die -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("victim", ["leader", "follower"])
+@pytest.mark.parametrize("victim", ["leader", pytest.param("follower", marks=pytest.mark.slow)])
 def test_the_tokens_of_a_killed_node_are_taken_over_in_about_a_second(fleet: Fleet, victim: str) -> None:
     with fleet:
         workers = fleet.start("w0", "w1", "w2", "w3")
@@ -122,6 +122,7 @@ def test_leader_and_deputy_killed_together_are_replaced_within_a_beat_and_a_seco
         fleet.assert_exclusive()
 
 
+@pytest.mark.slow
 def test_others_keep_their_tokens_without_a_flicker_when_a_node_is_killed(fleet: Fleet) -> None:
     with fleet:
         gone, *others = fleet.start("w0", "w1", "w2")
@@ -156,6 +157,7 @@ def test_a_process_killed_after_its_commit_repeats_nothing(server_dsn: str, pref
     assert query(server_dsn, f"select count(distinct item) from {table}") == [(60,)]
 
 
+@pytest.mark.slow
 def test_more_nodes_than_tokens_outlive_an_owner(server_dsn: str, prefix: str, tmp_path: Path) -> None:
     with Fleet(server_dsn, prefix, tmp_path, total_tokens=2) as fleet:
         workers = fleet.start("w0", "w1", "w2", "w3")
@@ -236,7 +238,7 @@ def test_a_killed_session_is_bound_anew_within_a_second_and_nothing_moves(
         fleet.assert_exclusive()
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.slow), "immediate"])
 def test_a_server_restarted_under_a_fleet_finds_it_whole_again(
     private_server: PrivateServer, tmp_path: Path, mode: str
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_node_joins_and_one_is_killed_and_restarted(run_of: Callable[..., RunO
     killed_and_restarted(run_of(4000, 0.003), victim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_node_joins_and_one_sleeps_beyond_its_lease(run_of: Callable[..., RunOfTasks], victim: int) -> None:
     stopped_beyond_its_lease(run_of(4000, 0.003), victim)

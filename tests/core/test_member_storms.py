@@ -196,6 +196,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 MOST_SEEDS = 600
 
 
+@pytest.mark.slow  # tests/simulation leaves the same rules out, and more, on the real SQL.
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_checker_misses_the_rule(mutation: str) -> None:
     invariants, options = MUTATIONS[mutation]

@@ -383,7 +383,7 @@ def test_the_queue_does_what_a_dumb_one_does_in_stories_never_told(machine: type
     live_through(machine, examples=200, derandomize=False)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_long_walk_ends_where_the_dumb_queue_s_does(machine: type[QueueMachine], seed: int) -> None:
     """Hypothesis tries short stories, and shortens those that go wrong; this one has a past, and weights."""
     dice, walk = random.Random(seed), machine()

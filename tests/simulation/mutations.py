@@ -192,7 +192,7 @@ MUTATIONS = (
         "a fence takes tokens and does not mark the row",
         "I1 I2 I5",
         0,
-        sql=(("fence", "set state = 'fenced', last_heartbeat", "set last_heartbeat"),),
+        sql=(("fence", "set state = 'fenced', schema_version = null, last_heartbeat", "set last_heartbeat"),),
     ),
     Mutation(
         "grow takes what others hold",

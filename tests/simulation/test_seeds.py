@@ -12,7 +12,7 @@ from jobsync.postgres.virtual_server import VirtualServer
 from jobsync.simulation.seeds import Outcome, Plan, replay, run_seed, settings_of, settle
 from jobsync.simulation.world import World
 
-FIXED_SEEDS = range(24)
+FIXED_SEEDS = range(12)
 FRESH_SEEDS = 6
 SEEDS_A_BATCH = 6
 MOST_TRACED_LINES = 200
