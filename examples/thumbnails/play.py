@@ -83,7 +83,7 @@ def main() -> int:
         stage.say(f"{PICTURES} pictures are in the queue; three workers take them up")
         for number in (1, 2, 3):
             stage.start(f"worker-{number}", WORKER, f"worker-{number}")
-        stage.wait_until(lambda: queue.get_by_job_id(LATE).attempts > 0, f"{LATE} is tried")  # type: ignore[union-attr]
+        stage.wait_until(lambda: bool(queue.get_by_job_id(LATE).last_error), f"{LATE} is tried in vain")  # type: ignore[union-attr]
         (directory / LATE).write_bytes(late)
         stage.say(f"{LATE}, which was empty, is complete now; its job waits for its next attempt")
         stage.wait_until(lambda: queue.counts()["done"] >= PICTURES / 3, "a third is done")

@@ -139,7 +139,8 @@ def test_what_is_too_long_is_refused_everywhere_in_few_words(place: Place, size:
     long = "é" * size
     assert refused(lambda: Job(long, coordination_config=settings(place.dsn, place.prefix)))
     assert refused(lambda: place.job.register_lock("t", [long]))
-    assert refused(lambda: place.job.clear_locks_by_creator(long)) or place.job.list_locks() == []
+    before = place.job.list_locks()
+    assert refused(lambda: place.job.clear_locks_by_creator(long)) or place.job.list_locks() == before
     for name in ("kind", "job_id", "affinity", "limit_key", "queue"):
         named: dict[str, Any] = {"kind": "k", name: long}
         assert refused(lambda: place.queue.enqueue(**named)), name  # noqa: B023

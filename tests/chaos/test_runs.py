@@ -219,6 +219,7 @@ def test_the_judge_convicts_a_fleet_whose_claims_of_the_live_are_taken_over(run_
         assert any("task 0 was begun twice without a fault" in text for text in complaints(run.evidence()))
 
 
+@pytest.mark.slow
 def test_the_judge_convicts_a_fleet_whose_claims_are_not_unique(run_of: Callable[..., RunOfTasks]) -> None:
     run = run_of(400, 0.003)
     with run.fleet:
