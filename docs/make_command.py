@@ -71,11 +71,11 @@ ONE_A_CPU = {"Processes for --seeds.": "one a CPU"}  # By its help: a default th
 
 AFTER = {
     "history": (
-        "How long a token had no owner is not recorded: whoever gives tokens up changes or deletes its row of "
-        "`sync_grant`, and the instant goes with it; to keep it would take one more write in every hand-over. What is "
-        "recorded are the instants of the plan and of each grant, so `settled` is a bound from above: a token that "
-        "passes between two live nodes stays with the old one for most of that time. Measured by what the processes "
-        "themselves answer: `stop` and `kill` of the [benchmarks](../benchmarks.md)."
+        "`settled` counts from the plan until all had arrived; a token that passes between two live nodes stays with "
+        "the old one for most of that time. `uncovered` counts from the old owner's own word of when it ceased to "
+        "believe in the token. When a process died nobody can say: what it had counts from the last sign of life that "
+        "whoever fenced it had seen, a session or a beat. Each hand-over is a row of `sync_handover`, kept as long as "
+        "the rebalance. What a node gave up and got back itself, after a restart for instance, belongs to no rebalance."
     ),
     "worker": (
         "The target is a `ProcessingWorker`, a subclass of it, or a function without arguments that gives one. The "

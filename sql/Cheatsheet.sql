@@ -61,6 +61,15 @@ order by n.name;
 select total_tokens, hash_function, plan_version, lock_version, generation, quarantined, schema_version
 from sync_meta;
 
+-- name: uncovered
+-- How long tokens were without an owner, the longest first: from when the old owner ceased to believe in them, or was last
+-- seen alive (fence_rule says by which rule it was fenced), until the new one was granted them. No granted_at: still so.
+select from_node, to_node, tokens, fence_rule, uncovered_at, coalesce(granted_at, clock_timestamp()) - uncovered_at as uncovered_for
+from sync_handover
+where uncovered_at > now() - interval '1 day'
+order by uncovered_for desc
+limit 50;
+
 -- name: steering
 -- What people ask of nodes and of the fleet now (cordon, drain, freeze), who asked, and when it ends by itself; node is
 -- null where the whole fleet is meant. `jobsync resume` ends it.

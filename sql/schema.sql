@@ -417,6 +417,24 @@ alter table sync_node add column schema_version integer;
 -- they write, and go on.
 alter table sync_job_body add column trace_context text;  -- W3C: the traceparent, and behind a blank the tracestate if there is one
 
+-- jobsync schema, version 6: how long tokens were without an owner.
+--
+-- One row for tokens that passed together from one node to another, written when they are given up or their node is fenced,
+-- and completed when they are granted. What has no granted_at is nobody's now. Nothing is decided by these rows.
+create table sync_handover (
+    id           bigint generated always as identity primary key,
+    tokens       int4multirange not null check (not isempty(tokens)),
+    from_node    text,         -- null: nobody had them, as far as these rows go back
+    uncovered_at timestamptz,  -- when that node ceased to believe in them; of a fenced one the last sign of life that was seen
+    fence_rule   text,         -- by which rule it was fenced; null: it gave them up
+    to_node      text,
+    epoch        bigint,       -- of the grant
+    plan_version bigint,       -- of the distribution that the new owner followed
+    granted_at   timestamptz
+);
+create index sync_handover_plan_version on sync_handover (plan_version);
+create index sync_handover_uncovered on sync_handover (id) where granted_at is null;
+
 -- One beat, one statement: prove life, and learn what changed. No row: the incarnation was fenced.
 --   _system_id, _timeline   given behind a pooler: the server that the lease is to be renewed on, and on no other
 --   target     the tokens wanted for this node, given only when the plan differs from _known_plan_version
@@ -608,7 +626,9 @@ end $$;
 --   rule B  the node's bound session absent for longer than the node's session lease;
 -- this function checks under the node's row lock that it is still so. It never waits for a lock.
 -- False: the node has moved on, or is fenced already.
-create or replace function sync_fence(_name text, _incarnation bigint, _bind bigint, _beats bigint, _rule text) returns boolean
+--   _silent_ms  how long ago, by its own clock, the caller last saw the node alive; null: never. It decides nothing.
+create or replace function sync_fence(_name text, _incarnation bigint, _bind bigint, _beats bigint, _rule text,
+                                      _silent_ms bigint) returns boolean
 language plpgsql as $$
 declare
     suspect sync_node;
@@ -633,6 +653,11 @@ begin
     end if;
     perform from sync_grant g where g.node = _name order by g.epoch for update nowait;
     perform sync_notify_takers(_name, g.tokens) from sync_grant g where g.node = _name;
+    -- When it died nobody knows: some time after it was last seen alive.
+    insert into sync_handover (tokens, from_node, uncovered_at, fence_rule)
+    select range_agg(r), _name, coalesce(clock_timestamp() - _silent_ms * interval '1 ms', suspect.last_heartbeat), _rule
+    from sync_grant g, unnest(g.tokens) r where g.node = _name
+    having count(*) > 0;
     delete from sync_grant g where g.node = _name;
     if suspect.delete_requested then
         update sync_node n set state = 'fenced' where n.name = _name;
@@ -705,6 +730,7 @@ language plpgsql as $$
 declare
     want int4multirange;
     held int4multirange;
+    version bigint;
 begin
     if _system_id is not null then
         perform sync_require_server(_system_id, _timeline);
@@ -724,7 +750,8 @@ begin
         return;
     end if;
     -- A target made for the other kind of node, which this name was before, is none of this node's.
-    select t.tokens into want from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
+    select t.tokens, t.plan_version into want, version
+    from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
     where t.node = _name;
     -- Only the grants that overlap what is wanted are read, never the union of all.
     select range_agg(r) into held from sync_grant g, unnest(g.tokens) r where g.tokens && want;
@@ -737,6 +764,7 @@ begin
     epoch := nextval('sync_epoch');
     tokens := want::text;
     insert into sync_grant (epoch, node, incarnation, tokens) values (sync_grow.epoch, _name, _incarnation, want);
+    perform sync_note_handover(_name, sync_grow.epoch, version, want);
     perform sync_note_applied(_name);
 end $$;
 
@@ -2109,6 +2137,27 @@ language sql as $$
           coalesce((select range_agg(r) from sync_grant g, unnest(g.tokens) r where g.node = _name), '{}') - '{[-1,0)}'
 $$;
 
+-- Write down that tokens which were nobody's have been granted (by sync_grow, one at a time): each piece has been without an
+-- owner since an instant of its own, and what is left of such a piece still is.
+create or replace function sync_note_handover(_name text, _epoch bigint, _plan_version bigint, _tokens int4multirange) returns void
+language sql as $$
+    with uncovered as (
+        delete from sync_handover h where h.granted_at is null and h.tokens && _tokens
+        returning h.tokens, h.from_node, h.uncovered_at, h.fence_rule
+    ), never_owned as (
+        select _tokens - coalesce((select range_agg(r) from uncovered u, unnest(u.tokens) r), '{}') as tokens
+    )
+    insert into sync_handover (tokens, from_node, uncovered_at, fence_rule, to_node, epoch, plan_version, granted_at)
+    select u.tokens * _tokens, u.from_node, u.uncovered_at, u.fence_rule, _name, _epoch, _plan_version, clock_timestamp()
+    from uncovered u
+    union all
+    select u.tokens - _tokens, u.from_node, u.uncovered_at, u.fence_rule, null, null, null, null
+    from uncovered u where not isempty(u.tokens - _tokens)
+    union all
+    select o.tokens, null, null, null, _name, _epoch, _plan_version, clock_timestamp()
+    from never_owned o where not isempty(o.tokens)
+$$;
+
 -- Any change of sync_lock, by the library or by hand, takes effect by itself: the leader plans anew. A statement that
 -- touched no row changes nothing.
 create or replace function sync_note_lock_change() returns trigger
@@ -2221,6 +2270,14 @@ begin
     most_deleted := greatest(most_deleted, deleted);
     delete from sync_rebalance b where b.ctid = any (array(
         select o.ctid from sync_rebalance o where o.triggered_at < clock_timestamp() - _rebalance_days * interval '1 day'
+        limit at_most for update skip locked));
+    get diagnostics deleted = row_count;
+    most_deleted := greatest(most_deleted, deleted);
+    -- Hand-overs stay as long as the distribution that they belong to, and what is still nobody's as long as any would.
+    delete from sync_handover h where h.ctid = any (array(
+        select o.ctid from sync_handover o
+        where o.plan_version < coalesce((select min(b.plan_version) from sync_rebalance b), o.plan_version + 1)
+           or (o.granted_at is null and o.uncovered_at < clock_timestamp() - _rebalance_days * interval '1 day')
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
     most_deleted := greatest(most_deleted, deleted);
@@ -2345,6 +2402,7 @@ begin
         end if;
         -- Nobody is left who believes in the old numbers (fencing took every grant), so the new ones are taken.
         delete from sync_target;
+        delete from sync_handover h where h.granted_at is null;
         update sync_lock l set token_id = sync_token_of(l.task_id, _hash_function, _total_tokens);
         -- Who reads the old numbers now and puts a job to the gate with them would be missed: it is waited for.
         lock table sync_job_gated in share row exclusive mode;
@@ -2485,8 +2543,12 @@ $$;
 -- Give up tokens, after the owner stopped believing in them and its work on them is drained. It never waits for a
 -- user's transaction that holds one of the grants: it fails at once (lock_not_available) and is asked again.
 -- False: the incarnation or its bind is not current.
-create or replace function sync_shrink(_name text, _incarnation bigint, _bind bigint, _give int4multirange) returns boolean
+--   _uncovered_ms  how long ago, by its own clock, the owner stopped believing; it is written down, and decides nothing
+create or replace function sync_shrink(_name text, _incarnation bigint, _bind bigint, _give int4multirange,
+                                       _uncovered_ms bigint) returns boolean
 language plpgsql as $$
+declare
+    freed int4multirange;
 begin
     -- Nobody waits for the disk here. Whoever takes these tokens commits later in the same log, and that commit is flushed
     -- with everything before it; if a crash comes first, the tokens are their old owner's still, who believes in none.
@@ -2502,10 +2564,14 @@ begin
     end if;
     -- The explicit FOR UPDATE meets the FOR SHARE of sync_still_owner; a plain update would not.
     perform from sync_grant g where g.node = _name and g.tokens && _give order by g.epoch for update nowait;
+    -- Asked again after a lost answer there is less to give, or nothing.
+    select range_agg(r) into freed from sync_grant g, unnest(g.tokens * _give) r where g.node = _name and g.tokens && _give;
     -- Not `tokens <@ _give`: through a GiST index PostgreSQL compares the bounding range of tokens, and so misses rows with
     -- gaps (seen on 15 and 18).
     delete from sync_grant g where g.node = _name and g.tokens && _give and isempty(g.tokens - _give);
     update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
+    insert into sync_handover (tokens, from_node, uncovered_at)
+    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms' where freed is not null;
     perform sync_note_applied(_name);
     perform sync_notify_takers(_name, _give);
     return true;
@@ -2567,6 +2633,15 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
+-- The longest time, in milliseconds, that any token which arrived under a distribution was without an owner. Null: each of
+-- them had none before, or none has arrived. What came back to the node that had it moved by no plan.
+create or replace function sync_uncovered_ms(_plan_version bigint) returns bigint
+language sql stable as $$
+    select ceil(1000 * extract(epoch from max(greatest(h.granted_at - h.uncovered_at, interval '0'))))::bigint
+    from sync_handover h
+    where h.plan_version = _plan_version and h.from_node <> h.to_node and h.uncovered_at is not null and h.tokens <> '{[-1,0)}'
+$$;
+
 -- Programs of version 3 and older registered without telling their version.
 drop function if exists sync_register(text, integer, text, integer, integer, integer, text, text, text, integer, text, boolean);
 
@@ -2577,7 +2652,13 @@ drop function if exists sync_grow(text, bigint, bigint);
 -- Programs of version 4 and older enqueued without a trace.
 drop function if exists sync_job_enqueue(integer[], integer[], integer[], timestamptz[], text[], text[], text[], jsonb[], timestamptz);
 
-update sync_meta set schema_version = 5, oldest_program = 5;
+-- Programs of version 5 and older gave tokens up without saying since when they had not believed in them ...
+drop function if exists sync_shrink(text, bigint, bigint, int4multirange);
+
+-- ... and fenced without saying since when the node had been silent.
+drop function if exists sync_fence(text, bigint, bigint, bigint, text);
+
+update sync_meta set schema_version = 6, oldest_program = 6;
 
 commit;
 
@@ -2620,3 +2701,4 @@ commit;
 -- grant select, insert, update, delete on table sync_job_periodic to app_worker;
 -- grant select on table sync_job to app_worker;
 -- grant select, insert, update, delete on table sync_steering to app_worker;
+-- grant select, insert, update, delete on table sync_handover to app_worker;

@@ -32,6 +32,9 @@ values (now() - interval '2 h', 'start', 'alpha', 0, 1, 100, 3, 1,
         '[{"from": null, "to": "alpha", "tokens": "{[0,100)}"}]'),
        (now(), 'join', 'alpha', 1, 2, 50, 4, 2,
         '[{"from": "alpha", "to": "beta", "tokens": "{[50,100)}"}]');
+insert into t_handover (tokens, from_node, uncovered_at, to_node, epoch, plan_version, granted_at)
+values ('{[0,100)}', null, null, 'alpha', 11, 1, now() - interval '2 h' + interval '9 ms'),
+       ('{[50,100)}', 'alpha', now() + interval '2 ms', 'beta', 12, 2, now() + interval '5 ms');
 """
 
 

@@ -58,10 +58,13 @@ def test_tokens_are_listed_in_ranges_with_what_the_plan_wants(run: Command, sql:
 def test_the_history_tells_causes_and_times(run: Command) -> None:
     lines = run("history").stdout.splitlines()
     assert " join " in lines[1]
-    assert lines[1].endswith("5 ms")
+    assert lines[0].split()[-2:] == ["settled", "uncovered"]
+    assert lines[1].split()[-6:] == ["4", "ms", "5", "ms", "3", "ms"]
     assert " start " in lines[2]
+    assert lines[2].split()[-4:] == ["3", "ms", "9", "ms"], "nobody had them before"
     join, start = found(run("history", "--json"))
-    assert (join["reason"], join["settled_ms"], start["settled_ms"]) == ("join", 5, None)
+    assert (join["reason"], join["settled_ms"], join["uncovered_ms"]) == ("join", 5, 3)
+    assert (start["settled_ms"], start["uncovered_ms"]) == (9, None)
     assert join["moves"] == [{"source": "alpha", "target": "beta", "tokens": 50, "ranges": [[50, 100]]}]
     one = run("history", str(join["id"])).stdout
     assert "50-99" in one

@@ -26,7 +26,7 @@ def test_a_beat_starts_the_wait_anew() -> None:
     observer.look(0, [seen(1)])
     observer.look(10, [seen(2)])
     assert observer.suspects(20) == []
-    assert observer.suspects(25) == [Suspect(B, 2, "A")]
+    assert observer.suspects(25) == [Suspect(B, 2, "A", alive_sec=10)]
 
 
 def test_a_node_whose_session_is_absent_is_suspect_after_its_session_lease_and_not_before() -> None:
@@ -34,7 +34,7 @@ def test_a_node_whose_session_is_absent_is_suspect_after_its_session_lease_and_n
     observer.look(0, [seen()])
     observer.look(1, [seen(absent=True)])
     assert observer.suspects(1 + observer_wait_sec(0.6) - 0.001) == []
-    assert observer.suspects(1 + observer_wait_sec(0.6)) == [Suspect(B, 1, "B")]
+    assert observer.suspects(1 + observer_wait_sec(0.6)) == [Suspect(B, 1, "B", alive_sec=0)]
     assert observer.next_due_sec() == pytest.approx(1 + observer_wait_sec(0.6))
 
 

@@ -111,7 +111,7 @@ def test_who_saw_an_older_incarnation_or_bind_fences_nobody(fleet: Fleet, rule: 
 @pytest.mark.parametrize("rule", ["C", "", None])
 def test_an_unknown_rule_fences_nobody(fleet: Fleet, rule: str | None) -> None:
     node = fleet.join("a")
-    call = "select sync_fence('a', $1::bigint, $2::bigint, 0, $3::text)"
+    call = "select sync_fence('a', $1::bigint, $2::bigint, 0, $3::text, null)"
     with pytest.raises(psycopg.errors.RaiseException):
         fleet.sql(call, node.who.incarnation, node.who.bind, rule)
     assert fleet.state("a") == "live"
@@ -121,7 +121,7 @@ def test_an_unknown_rule_fences_nobody(fleet: Fleet, rule: str | None) -> None:
 def test_a_fence_by_hand_that_leaves_something_open_fences_nobody(fleet: Fleet, unknown: str) -> None:
     node = fleet.join("a")
     given = {"incarnation": node.who.incarnation, "bind": node.who.bind, "beats": fleet.beats("a")} | {unknown: None}
-    call = "select sync_fence('a', $1::bigint, $2::bigint, $3::bigint, 'A')"
+    call = "select sync_fence('a', $1::bigint, $2::bigint, $3::bigint, 'A', null)"
     assert fleet.value(call, *given.values()) is False
 
 

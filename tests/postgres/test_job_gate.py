@@ -183,7 +183,7 @@ def test_a_crash_counts_by_the_terms_of_who_took_the_job(race: Race, hands: Hand
 # --- fencing ---------------------------------------------------------------------------------------
 
 
-FENCE = "select sync_fence('node-1', 1, 1, beats, 'A') from sync_node where incarnation = 1"
+FENCE = "select sync_fence('node-1', 1, 1, beats, 'A', null) from sync_node where incarnation = 1"
 
 
 @pytest.mark.parametrize("given", [{}, {"affinity": "x"}])

@@ -300,6 +300,12 @@ MUTATIONS = (
             ),
         ),
     ),
+    Mutation(
+        "what is granted stays written down as without an owner",
+        "I9",
+        0,
+        sql=(("note_handover", "h.granted_at is null and h.tokens && _tokens", "false"),),
+    ),
     Mutation("two are to lead", "I9", 0, member=PlansTwoLeaders),
     Mutation(
         "beats do not read the plan, hints alone do",

@@ -91,6 +91,10 @@ READS: dict[str, Check] = {
     "dead-nodes": lambda rows, _: same(rows, name=["worker-09"]),
     "nodes-behind-the-plan": lambda rows, _: rows == [],
     "fleet-settings": lambda rows, _: same(rows, total_tokens=[TOKENS], quarantined=[False]),
+    "uncovered": lambda rows, _: (
+        {(row["from_node"], row["to_node"]) for row in rows} >= {("worker-01", "worker-02"), ("worker-01", "worker-03")}
+        and 0 <= rows[-1]["uncovered_for"].total_seconds() <= rows[0]["uncovered_for"].total_seconds() < 30
+    ),
     "steering": lambda rows, _: same(rows, verb=["drain"], node=["worker-03"], asked_by=["ops"], ends_at=[None]),
     "steering-of-the-past": lambda rows, _: (
         same(rows, node=["worker-02"], ended_by=["somebody"]) and 200 < rows[0]["lasted"].total_seconds() <= 300

@@ -165,7 +165,7 @@ def _rule(text: str, lock: LockStatus | None) -> str:
 
 
 def _past(row: tuple[Any, ...]) -> PastRebalance:
-    number, at, reason, leader, before, after, moved, duration_ms, version, moves_text, settled_ms = row
+    number, at, reason, leader, before, after, moved, duration_ms, version, moves_text, settled_ms, uncovered_ms = row
     moves = [(move["from"], move["to"], TokenSet.parse(move["tokens"])) for move in json.loads(moves_text)]
     return PastRebalance(
         id=number,
@@ -177,6 +177,7 @@ def _past(row: tuple[Any, ...]) -> PastRebalance:
         tokens_moved=moved,
         duration_ms=duration_ms,
         settled_ms=settled_ms,
+        uncovered_ms=uncovered_ms,
         plan_version=version,
         moves=tuple(TokenMove(source, target, len(tokens), tokens.ranges) for source, target, tokens in moves),
     )

@@ -39,8 +39,12 @@ class PastRebalance:
     """One distribution that moved something.
 
     `duration_ms` is what planning took. `settled_ms` is the time from the plan until every token that it moved was
-    granted to its new owner: no token was without an owner for longer, apart from the time in which a death was
-    noticed. None where that cannot be told: some have not arrived yet, or have moved on since.
+    granted to its new owner; None where some have not arrived yet, or arrived under a later plan.
+
+    `uncovered_ms` is the longest that any token which arrived under this plan was without an owner: from the instant
+    at which its last owner ceased to believe in it, by that node's own word, until the grant. When a process died
+    nobody can say; what it had counts from the last sign of life that whoever fenced it had seen, a session or a beat.
+    None where no token that arrived had an owner before.
     """
 
     id: int
@@ -52,6 +56,7 @@ class PastRebalance:
     tokens_moved: int
     duration_ms: int
     settled_ms: int | None
+    uncovered_ms: int | None
     plan_version: int
     moves: tuple[TokenMove, ...]
 

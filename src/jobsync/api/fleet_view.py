@@ -85,6 +85,7 @@ class RebalanceView:
     nodes_after: int
     moved: int
     duration_ms: int
+    uncovered_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

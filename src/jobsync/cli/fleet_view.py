@@ -76,8 +76,8 @@ def show_ranges(console: Console, ranges: Sequence[HeldRange], limit: int) -> No
 
 def show_history(console: Console, history: Sequence[PastRebalance], *, with_moves: bool) -> None:
     """Write a row a rebalance; of a single one its moves as well."""
-    titles = ("id", "at", "reason", "by", "nodes", "moved", "planned in", "settled")
-    rows = table(*titles, right=("id", "moved", "planned in", "settled"))
+    titles = ("id", "at", "reason", "by", "nodes", "moved", "planned in", "settled", "uncovered")
+    rows = table(*titles, right=("id", "moved", "planned in", "settled", "uncovered"))
     for each in history:
         rows.add_row(
             str(each.id),
@@ -88,6 +88,7 @@ def show_history(console: Console, history: Sequence[PastRebalance], *, with_mov
             f"{each.tokens_moved:,}",
             f"{each.duration_ms:,} ms",
             "" if each.settled_ms is None else f"{each.settled_ms:,} ms",
+            "" if each.uncovered_ms is None else f"{each.uncovered_ms:,} ms",
         )
     console.print(rows)
     if with_moves:

@@ -56,10 +56,10 @@ def history(
     appname: Appname = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the rebalances: cause, tokens moved, how long planning took, how long until all had arrived.
+    """List the rebalances: cause, tokens moved, how long planning took, until all had arrived, and without an owner.
 
-    `settled` is the longest that any of the tokens can have been without an owner, apart from the time in which a death
-    was noticed; it is empty where that cannot be told any more. Exit status 1 if there is none.
+    `uncovered` is the longest that any of the tokens had no owner: from when the old one ceased to believe in it, or
+    was last seen alive, until it was granted to the new one. Exit status 1 if there is none.
     """
     with asked(dsn, appname) as cluster:
         found = cluster.history(limit, number=number)

@@ -111,6 +111,10 @@ class Belief:
                 tokens |= giving.tokens
         return tokens
 
+    def uncovered_since_sec(self, tokens: TokenSet) -> float | None:
+        """Tell since when the first of these tokens has been on its way out; None where none of them is."""
+        return min((giving.since_sec for giving in self.giving if giving.tokens & tokens), default=None)
+
     def shrunk(self, tokens: TokenSet) -> None:
         """Note that the database freed tokens."""
         for giving in self.giving:

@@ -39,7 +39,7 @@ class Entry:
         if not self._blocked:
             return self._register(hello, timing) if now_sec >= self._ask_at_sec else None
         for suspect in self._observer.suspects(now_sec):
-            return m.Fence(suspect.who, suspect.beats, suspect.rule)
+            return suspect.fence(now_sec)
         if now_sec < self._ask_at_sec:
             return None
         self._ask_at_sec = now_sec + LOOK_EVERY_SEC

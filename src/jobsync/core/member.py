@@ -243,7 +243,7 @@ class Member(AmongOthers):
             return shrink
         if self._on_duty:
             for suspect in self._observer.suspects(now_sec):
-                return m.Fence(suspect.who, suspect.beats, suspect.rule)
+                return suspect.fence(now_sec)
         if now_sec >= self._beat_at_sec:
             return None  # The beat comes first: what follows rests on what it brings.
         return (

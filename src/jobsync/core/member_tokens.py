@@ -56,13 +56,15 @@ class Ownership(Life):
     def _shrink_question(self, me: m.Identity) -> m.Question | None:
         tokens = self._belief.ready_to_shrink()
         if tokens and self._now.boot_sec >= self._shrink_retry.not_before_sec:
-            return m.Shrink(me, tokens)
+            since_sec = self._belief.uncovered_since_sec(tokens)
+            assert since_sec is not None
+            return m.Shrink(me, tokens, round(1000 * (self._now.boot_sec - since_sec)))
         return None
 
     def _on_shrunk(self, question: m.Question) -> None:
         assert isinstance(question, m.Shrink)
         self._shrink_retry.succeeded()
-        since_sec = min((each.since_sec for each in self._belief.giving if each.tokens & question.tokens), default=None)
+        since_sec = self._belief.uncovered_since_sec(question.tokens)
         took_sec = None if since_sec is None else self._now.boot_sec - since_sec
         self._belief.shrunk(question.tokens)
         self._grow_at_sec = self._now.boot_sec

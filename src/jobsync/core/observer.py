@@ -19,7 +19,7 @@ member then begins with a new observer.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobsync.core.messages import Identity, Sighting
+from jobsync.core.messages import Fence, Identity, Sighting
 from jobsync.core.settings import observer_wait_sec
 
 GRACE_AFTER_OWN_BREAK_SEC = 5.0
@@ -28,11 +28,20 @@ RETRY_FENCE_SEC = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A node that has been silent (A) or absent (B) for long enough to be fenced."""
+    """A node that has been silent (A) or absent (B) for long enough to be fenced.
+
+    `alive_sec` is when this observer last saw a sign of life, by its own clock; None: it never did.
+    """
 
     who: Identity
     beats: int
     rule: str
+    alive_sec: float | None = None
+
+    def fence(self, now_sec: float) -> Fence:
+        """Ask for the fence."""
+        silent_ms = None if self.alive_sec is None else round(1000 * (now_sec - self.alive_sec))
+        return Fence(self.who, self.beats, self.rule, silent_ms)
 
 
 @dataclass(slots=True)
@@ -42,6 +51,8 @@ class _Watched:
     row_wait_sec: float
     session_wait_sec: float | None
     absent_since_sec: float | None
+    advanced_sec: float | None = None  # The last beat seen to be new, and the last look that saw the session:
+    present_sec: float | None = None  # for the record, of how long tokens had no owner.
     not_before_sec: float = float("-inf")
 
     def due(self, grace_until_sec: float) -> tuple[float, str]:
@@ -51,6 +62,14 @@ class _Watched:
             return by_a, "A"
         by_b = max(self.absent_since_sec + self.session_wait_sec, grace_until_sec, self.not_before_sec)
         return (by_b, "B") if by_b <= by_a else (by_a, "A")
+
+    def alive_sec(self, rule: str) -> float | None:
+        """When it last showed a sign of life: a beat, or, for whom rule B holds, its session.
+
+        The session of a process that stands still is there all the time.
+        """
+        signs = (self.advanced_sec,) if rule == "A" else (self.advanced_sec, self.present_sec)
+        return max((sign for sign in signs if sign is not None), default=None)
 
 
 class Observer:
@@ -71,14 +90,14 @@ class Observer:
                 if any(who.name == seen.who.name for who in known):
                     self._note_advance(seen)
             elif entry.beats != seen.beats:
-                entry.beats, entry.same_since_sec = seen.beats, now_sec
+                entry.beats, entry.same_since_sec, entry.advanced_sec = seen.beats, now_sec, now_sec
                 self._note_advance(seen)
             entry.row_wait_sec = observer_wait_sec(seen.row_lease_ms / 1000)
             entry.session_wait_sec = (
                 None if seen.session_lease_ms is None else observer_wait_sec(seen.session_lease_ms / 1000)
             )
             if not seen.absent:
-                entry.absent_since_sec = None
+                entry.absent_since_sec, entry.present_sec = None, now_sec
             elif entry.absent_since_sec is None:
                 entry.absent_since_sec = now_sec
             self._watched[seen.who] = entry
@@ -97,7 +116,7 @@ class Observer:
         for who, entry in self._watched.items():
             due_sec, rule = entry.due(self._grace_until_sec)
             if due_sec <= now_sec:
-                found.append(Suspect(who, entry.beats, rule))
+                found.append(Suspect(who, entry.beats, rule, entry.alive_sec(rule)))
         return found
 
     def next_due_sec(self) -> float:

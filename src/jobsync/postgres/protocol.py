@@ -15,6 +15,8 @@ from jobsync.postgres.statement import Row, Statement, call, statement
 
 IDENTITY = ("text", "bigint", "bigint")
 SERVER = ("text", "text")
+FENCE = (*IDENTITY, "bigint", "text", "bigint")
+SHRINK = (*IDENTITY, "int4multirange", "bigint")
 
 
 class Protocol:
@@ -44,12 +46,12 @@ class Protocol:
                 return statement("watch", p, name)
             case m.WatchForEntry(only):
                 return statement("watch_for_entry", p, only)
-            case m.Fence(who, beats, rule):
-                return call("fence", p, *_who(who), beats, rule, types=(*IDENTITY, "bigint", "text"))
+            case m.Fence(who, beats, rule, silent_ms):
+                return call("fence", p, *_who(who), beats, rule, silent_ms, types=FENCE)
             case m.Grow(me, server):
                 return call("grow", p, *_who(me), *_where(server), types=(*IDENTITY, *SERVER))
-            case m.Shrink(me, tokens):
-                return call("shrink", p, *_who(me), tokens.text(), types=(*IDENTITY, "int4multirange"))
+            case m.Shrink(me, tokens, uncovered_ms):
+                return call("shrink", p, *_who(me), tokens.text(), uncovered_ms, types=SHRINK)
             case m.ReadPlanInputs(locks_enabled):
                 return statement("read_plan_inputs", p, locks_enabled)
             case m.SavePlan():

@@ -27,7 +27,7 @@ from jobsync.postgres.statement import Row, Statement, load_sql, run
 
 PREFIX = "sync_"
 USERS = 4
-TABLES = ("meta", "node", "grant", "target", "lock", "steering", "rebalance")
+TABLES = ("meta", "node", "grant", "target", "lock", "steering", "rebalance", "handover")
 SEARCH_PATH = "set search_path = sync_virtual, pg_catalog"
 QUIET = "set client_min_messages = error"
 _SURROUNDINGS = (

@@ -148,6 +148,8 @@ def _unrest(world: World) -> str:
     inputs = world.server.read(m.ReadPlanInputs(locks_enabled=True))
     assert isinstance(inputs, m.PlanInputs)
     held = [(p.name, p.held_now()) for p in there]
+    if false := world.server.false_records():
+        return f"written down as without an owner, wrongly: {false}"
     steering = world.server.show_plan().steering
     return unrest(world.server.show(), inputs.targets, held, inputs.locks, inputs.total_tokens, steering)
 

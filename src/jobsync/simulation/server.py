@@ -26,6 +26,7 @@ UNSYNCED = m.Shrink | m.SavePlan  # Their commits need not wait for the disk (de
 PIDS = range(100, 400)
 SHOW = Statement(load_sql("virtual", "show", PREFIX))
 SHOW_PLAN = Statement(load_sql("virtual", "show_plan", PREFIX))
+SHOW_UNCOVERED = Statement(load_sql("virtual", "show_uncovered", PREFIX))
 WRITTEN_AHEAD = 32  # PostgreSQL logs a sequence that many numbers ahead.
 
 
@@ -199,6 +200,10 @@ class SimulatedServer:
     def show_plan(self) -> PlanShown:
         """Look at the plan of now, and what it has to obey."""
         return plan_shown(self._rows(SHOW_PLAN))
+
+    def false_records(self) -> str:
+        """Say which tokens are written down as uncovered that have an owner, or twice; empty when none are."""
+        return "; ".join(f"hand-over {number} of {tokens}" for number, tokens in self._rows(SHOW_UNCOVERED))
 
     # --- users' transactions ---------------------------------------------------------------------
 

@@ -76,11 +76,15 @@ class WatchForEntry:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Take every token from a node that was silent (rule A) or absent (rule B) for longer than its lease."""
+    """Take every token from a node that was silent (rule A) or absent (rule B) for longer than its lease.
+
+    `silent_ms`: how long ago the observer last saw it alive, None if never; it is written down, and decides nothing.
+    """
 
     who: Identity
     beats: int
     rule: str
+    silent_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,11 @@ class Grow:
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """Give tokens up."""
+    """Give tokens up that have not been believed in for so long (it is written down, and decides nothing)."""
 
     me: Identity
     tokens: TokenSet
+    uncovered_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 --   rule B  the node's bound session absent for longer than the node's session lease;
 -- this function checks under the node's row lock that it is still so. It never waits for a lock.
 -- False: the node has moved on, or is fenced already.
-create or replace function sync_fence(_name text, _incarnation bigint, _bind bigint, _beats bigint, _rule text) returns boolean
+--   _silent_ms  how long ago, by its own clock, the caller last saw the node alive; null: never. It decides nothing.
+create or replace function sync_fence(_name text, _incarnation bigint, _bind bigint, _beats bigint, _rule text,
+                                      _silent_ms bigint) returns boolean
 language plpgsql as $$
 declare
     suspect sync_node;
@@ -28,6 +30,11 @@ begin
     end if;
     perform from sync_grant g where g.node = _name order by g.epoch for update nowait;
     perform sync_notify_takers(_name, g.tokens) from sync_grant g where g.node = _name;
+    -- When it died nobody knows: some time after it was last seen alive.
+    insert into sync_handover (tokens, from_node, uncovered_at, fence_rule)
+    select range_agg(r), _name, coalesce(clock_timestamp() - _silent_ms * interval '1 ms', suspect.last_heartbeat), _rule
+    from sync_grant g, unnest(g.tokens) r where g.node = _name
+    having count(*) > 0;
     delete from sync_grant g where g.node = _name;
     if suspect.delete_requested then
         update sync_node n set state = 'fenced' where n.name = _name;

@@ -12,6 +12,7 @@ language plpgsql as $$
 declare
     want int4multirange;
     held int4multirange;
+    version bigint;
 begin
     if _system_id is not null then
         perform sync_require_server(_system_id, _timeline);
@@ -31,7 +32,8 @@ begin
         return;
     end if;
     -- A target made for the other kind of node, which this name was before, is none of this node's.
-    select t.tokens into want from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
+    select t.tokens, t.plan_version into want, version
+    from sync_target t join sync_node n on n.name = t.node and n.takes_tokens = t.takes_tokens
     where t.node = _name;
     -- Only the grants that overlap what is wanted are read, never the union of all.
     select range_agg(r) into held from sync_grant g, unnest(g.tokens) r where g.tokens && want;
@@ -44,5 +46,6 @@ begin
     epoch := nextval('sync_epoch');
     tokens := want::text;
     insert into sync_grant (epoch, node, incarnation, tokens) values (sync_grow.epoch, _name, _incarnation, want);
+    perform sync_note_handover(_name, sync_grow.epoch, version, want);
     perform sync_note_applied(_name);
 end $$;

@@ -35,6 +35,7 @@ begin
         end if;
         -- Nobody is left who believes in the old numbers (fencing took every grant), so the new ones are taken.
         delete from sync_target;
+        delete from sync_handover h where h.granted_at is null;
         update sync_lock l set token_id = sync_token_of(l.task_id, _hash_function, _total_tokens);
         -- Who reads the old numbers now and puts a job to the gate with them would be missed: it is waited for.
         lock table sync_job_gated in share row exclusive mode;

@@ -1,8 +1,12 @@
 -- Give up tokens, after the owner stopped believing in them and its work on them is drained. It never waits for a
 -- user's transaction that holds one of the grants: it fails at once (lock_not_available) and is asked again.
 -- False: the incarnation or its bind is not current.
-create or replace function sync_shrink(_name text, _incarnation bigint, _bind bigint, _give int4multirange) returns boolean
+--   _uncovered_ms  how long ago, by its own clock, the owner stopped believing; it is written down, and decides nothing
+create or replace function sync_shrink(_name text, _incarnation bigint, _bind bigint, _give int4multirange,
+                                       _uncovered_ms bigint) returns boolean
 language plpgsql as $$
+declare
+    freed int4multirange;
 begin
     -- Nobody waits for the disk here. Whoever takes these tokens commits later in the same log, and that commit is flushed
     -- with everything before it; if a crash comes first, the tokens are their old owner's still, who believes in none.
@@ -18,10 +22,14 @@ begin
     end if;
     -- The explicit FOR UPDATE meets the FOR SHARE of sync_still_owner; a plain update would not.
     perform from sync_grant g where g.node = _name and g.tokens && _give order by g.epoch for update nowait;
+    -- Asked again after a lost answer there is less to give, or nothing.
+    select range_agg(r) into freed from sync_grant g, unnest(g.tokens * _give) r where g.node = _name and g.tokens && _give;
     -- Not `tokens <@ _give`: through a GiST index PostgreSQL compares the bounding range of tokens, and so misses rows with
     -- gaps (seen on 15 and 18).
     delete from sync_grant g where g.node = _name and g.tokens && _give and isempty(g.tokens - _give);
     update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
+    insert into sync_handover (tokens, from_node, uncovered_at)
+    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms' where freed is not null;
     perform sync_note_applied(_name);
     perform sync_notify_takers(_name, _give);
     return true;

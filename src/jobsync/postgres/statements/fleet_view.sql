@@ -16,7 +16,7 @@ select clock_timestamp() as read_at, m.total_tokens, m.hash_function, m.plan_ver
        (select json_agg(json_build_array(t.node, lower(r), upper(r)) order by lower(r))
         from sync_target t cross join lateral unnest(t.tokens - '{[-1,0)}') r) as wanted,
        (select json_agg(json_build_array(b.id, extract(epoch from b.triggered_at), b.trigger_reason, b.leader_node, b.nodes_before,
-                                         b.nodes_after, b.tokens_moved, b.duration_ms)
+                                         b.nodes_after, b.tokens_moved, b.duration_ms, sync_uncovered_ms(b.plan_version))
                order by b.id desc)
         from (select * from sync_rebalance order by id desc limit 12) b) as rebalances,
        (select json_agg(json_build_array(s.verb, s.node, s.reason, s.asked_by, extract(epoch from s.asked_at), extract(epoch from s.ends_at))

@@ -6,4 +6,5 @@ select jsonb_build_object(
     'target', (select jsonb_agg(t) from sync_target t),
     'lock', (select jsonb_agg(t) from sync_lock t),
     'steering', (select jsonb_agg(t) from sync_steering t),
+    'handover', (select jsonb_agg(t) from sync_handover t where t.granted_at is null),
     'epoch', (select last_value from sync_epoch))::text
