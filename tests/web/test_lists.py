@@ -103,6 +103,14 @@ def test_a_page_names_its_events_with_what_is_asked(application: Starlette) -> N
         assert client.get("/events", params={"page": "nonsense"}).status_code == 404
 
 
+def test_rebalances_tell_how_long_tokens_were_without_an_owner(application: Starlette) -> None:
+    with TestClient(application) as client:
+        lines = client.get("/").text.splitlines()
+    joined, began = (line for line in lines if "<td>join</td>" in line or "<td>start</td>" in line)
+    assert '<td class="n">3 ms</td>' in joined
+    assert '<td class="n"></td>' in began, "nobody had them before"
+
+
 class Desk:
     """Counts what is read, and whether it goes well."""
 
