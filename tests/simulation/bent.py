@@ -11,6 +11,8 @@ from jobsync.core.observer import Observer, Suspect
 from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.tokens import TokenSet
 
+ALL_TOKENS = TokenSet.span(0, 1 << 20)
+
 # --- members that are bent -------------------------------------------------------------------
 
 
@@ -54,6 +56,8 @@ class BelievesBeforeTheGrant(_Republishing):
 class GivesUpTheRowFirst(_Republishing):
     """Tokens are believed in until the database has said that they are free."""
 
+    kept = ALL_TOKENS
+
     def step(self, event: m.Event) -> list[m.Effect]:
         effects = super().step(event)
         if isinstance(event, m.Answered) and isinstance(event.question, m.Shrink):
@@ -62,10 +66,16 @@ class GivesUpTheRowFirst(_Republishing):
 
     def bend(self, effect: m.Effect) -> list[m.Effect]:
         if isinstance(effect, m.Drain):
-            self.extra |= effect.tokens - RIGHT_TO_LEAD
+            self.extra |= effect.tokens & self.kept
         if isinstance(effect, m.Ask) and isinstance(effect.question, m.Shrink) and self.standing is not None:
             return [m.Publish(self.bent(self.standing)), effect]
         return super().bend(effect)
+
+
+class LeadsUntilTheRowIsGivenUp(GivesUpTheRowFirst):
+    """What leads goes on believing that it does while the right to lead is handed over."""
+
+    kept = RIGHT_TO_LEAD
 
 
 class TrustsTheRowAlone(_Republishing):

@@ -20,6 +20,7 @@ from tests.simulation.bent import (
     BelievesBeforeTheGrant,
     CountsFromTheAck,
     GivesUpTheRowFirst,
+    LeadsUntilTheRowIsGivenUp,
     LetsTheDrainedLead,
     PlansTwoLeaders,
     TrustsTheRowAlone,
@@ -123,6 +124,13 @@ MUTATIONS = (
     Mutation("the lease is counted from the ack", "I1 I2 I6", 51, member=CountsFromTheAck, plan=FADING),
     Mutation("tokens are believed in before the grant is acknowledged", "I1 I2", 0, member=BelievesBeforeTheGrant),
     Mutation("the row is given up before the belief", "I1 I2", 0, member=GivesUpTheRowFirst, patches=NO_I10),
+    Mutation(
+        "the right to lead is believed in while it is handed over",
+        "I1 I2",
+        0,
+        member=LeadsUntilTheRowIsGivenUp,
+        patches=NO_I10,
+    ),
     Mutation("the session lease is not kept by its holder", "I1 I2 I6", 0, member=TrustsTheRowAlone, plan=SESSIONS),
     Mutation("a session's end is taken for death", "I1 I2 I6", 4, member=seeing_leases(session=0), plan=SESSIONS),
     Mutation(
