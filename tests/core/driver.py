@@ -76,6 +76,7 @@ class Driver:
                     self.standing = standing
                 case m.Ask():
                     assert self.asked is None, "two questions under way"
+                    assert effect.deadline_sec > self.boot_sec, "no time for an answer"
                     self.asked, self.sent = effect, self.now()
                 case m.WakeAt(boot_sec):
                     self.wake_sec = boot_sec

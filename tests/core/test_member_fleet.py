@@ -206,3 +206,15 @@ def test_a_newcomer_deletes_no_old_rows_before_its_first_check() -> None:
     registered_sec = driver.boot_sec
     driver.until(m.Prune)
     assert driver.boot_sec - registered_sec >= 19
+
+
+def test_others_that_live_and_beat_are_nothing_to_whoever_is_in() -> None:
+    driver = Driver()
+    driver.reply = replace(QUIET, elders=0)
+    driver.hold(ALL)
+    for beats in range(4):
+        driver.scripted[m.Watch] = m.Sightings((replace(DEAD, beats=beats, absent=False),))
+        driver.until(m.Watch)
+        driver.idle(0.5)
+    assert driver.finished == []
+    assert driver.standing.phase is m.Phase.LIVE

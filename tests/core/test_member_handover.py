@@ -283,3 +283,12 @@ def test_a_leaving_node_is_not_woken_by_tokens_that_are_free() -> None:
     asked_sec = leaving(driver)
     driver.send(m.Notified(driver.now(), m.Channel.FREE))
     assert driver.wake_sec == pytest.approx(asked_sec + PATIENCE_SEC)
+
+
+def test_a_leaving_node_that_is_fenced_has_left() -> None:
+    driver = holding(HALF)
+    leaving(driver)
+    driver.until(m.Beat)
+    driver.answer(m.NotCurrent())
+    assert (driver.finished, driver.standing.phase) == ([m.Finish(None)], m.Phase.LEFT)
+    assert driver.tick(1) == []

@@ -427,3 +427,12 @@ def test_a_first_step_opens_a_session() -> None:
     driver = Driver()
     assert m.OpenSession() in driver.send(m.Started(driver.now()))
     assert Member("a", Settings()).name == "a"
+
+
+def test_a_database_that_cannot_be_reached_at_first_is_an_error_and_the_end() -> None:
+    driver = Driver()
+    driver.send(m.Started(driver.now()))
+    error = unavailable()
+    driver.send(m.ConnectFailed(driver.now(), error))
+    assert (driver.finished, driver.standing.phase) == ([m.Finish(error)], m.Phase.FAILED)
+    assert driver.tick(1) == []

@@ -1,7 +1,6 @@
 """Corners of the protocol where two faults meet: a fail-over and a second break, a refusal and its repetition."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,6 @@ from jobsync.core import messages as m
 from jobsync.core.holding import Grant
 from jobsync.core.tokens import TokenSet
 from tests.core.driver import ALL, Driver
-from tests.core.world import World
 
 HALF = TokenSet.span(0, 5_000)
 REST = ALL - HALF
@@ -78,27 +76,6 @@ def test_a_second_standby_that_counts_the_same_generation_is_a_stranger_as_well(
     driver.until(m.ReadGrants)
     driver.answer(m.HeldGrants((Grant(2, ALL),)))
     assert driver.standing.holding.tokens == HALF
-
-
-def test_a_rebind_that_is_carried_out_late_does_not_take_the_row_from_the_session_in_use() -> None:
-    world = World()
-    slow: dict[str, Any] = {
-        "heartbeat_interval_sec": 5,
-        "heartbeat_timeout_sec": 15,
-        "dead_node_check_interval_sec": 10,
-    }
-    a, b = world.start("a"), world.start("b", **slow)
-    world.run(0.2)
-    world.settle()
-    world.run_until(lambda: isinstance(world.asked[-1][2], m.Beat) and world.asked[-1][1] == "b", within_sec=9)
-    world.break_client(b)
-    world.freezes = lambda question: 0.3 if isinstance(question, m.Rebind) else 0.0
-    world.run_until(lambda: isinstance(b.asked, m.Rebind), within_sec=1)
-    world.freezes = lambda question: 0.0
-    world.break_client(b)
-    world.run(8)
-    world.settle()
-    assert len(a.held_now()) == len(b.held_now()) == 12
 
 
 def test_a_leaving_node_reads_its_rows_after_a_grow_of_unknown_outcome_and_gives_them_up() -> None:

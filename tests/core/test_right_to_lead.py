@@ -8,7 +8,6 @@ from jobsync.core.messages import FactKind
 from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
 from tests.core.driver import ALL, Driver
-from tests.core.world import Process, World
 
 LOW = TokenSet.span(0, 10)
 
@@ -101,37 +100,3 @@ def test_whoever_is_fenced_leads_no_more_and_is_told_of_the_pool() -> None:
     driver.answer(m.NotCurrent())
     assert driver.standing.holding.leads_under is None
     assert driver.changes[-1].removed == ALL
-
-
-def one_after_the_other(world: World, names: str) -> list[Process]:
-    """Start nodes so that the first is the oldest."""
-    started = []
-    for name in names:
-        world.run(0.2)
-        started.append(world.start(name))
-    return started
-
-
-def test_the_oldest_leads_and_then_the_next() -> None:
-    world = World()
-    nodes = one_after_the_other(world, "abc")
-    world.settle()
-    assert [LEADERSHIP in node.believed_now() for node in nodes] == [True, False, False]
-    world.leave(nodes[0])
-    world.settle()
-    assert [LEADERSHIP in node.believed_now() for node in nodes] == [False, True, False]
-    world.end(nodes[1])
-    world.settle()
-    assert [LEADERSHIP in node.believed_now() for node in nodes] == [False, False, True]
-
-
-def test_the_elder_who_comes_back_is_the_youngest() -> None:
-    world = World()
-    a, b = one_after_the_other(world, "ab")
-    world.settle()
-    a.pause()
-    world.run_until(lambda: LEADERSHIP in b.believed_now(), within_sec=10)
-    a.resume()
-    world.settle()
-    assert LEADERSHIP in b.believed_now()
-    assert LEADERSHIP not in a.believed_now()

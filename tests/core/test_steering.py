@@ -10,12 +10,9 @@ from jobsync.core.assignment import Deal, deal
 from jobsync.core.messages import PlanInputs
 from jobsync.core.pins import Pin
 from jobsync.core.planning import make_plan
-from jobsync.core.pool import RIGHT_TO_LEAD, pool_of
+from jobsync.core.pool import RIGHT_TO_LEAD
 from jobsync.core.steering import FREE, Steering, steered_deal
 from jobsync.core.tokens import TokenSet
-from tests.core.checkers import Violated
-from tests.core.world import Process, World
-from tests.core.world_faults import run_storm
 
 NAMES = ("a1", "a2", "b1", "b2", "c")
 PATTERNS = ("a1", "a%", "b_", "c", "zz", "%")
@@ -194,86 +191,6 @@ def test_a_freeze_keeps_the_place_of_whoever_left_and_not_his_right_to_lead() ->
     plan = make_plan(inputs("b", {"a": LOW | RIGHT_TO_LEAD, "b": HIGH}, FROZEN))
     assert plan.nodes == ("b", "a")
     assert plan.changed == {"a": LOW, "b": HIGH | RIGHT_TO_LEAD}
-
-
-# --- the fleet -------------------------------------------------------------------------------
-
-
-def fleet(names: str) -> tuple[World, list[Process]]:
-    """Start nodes one after the other and let them settle."""
-    world = World()
-    processes = []
-    for name in names.split():
-        processes.append(world.start(name))
-        world.run(0.05)
-        world.settle()
-    return world, processes
-
-
-def test_a_drained_leader_hands_over_tokens_and_lead_and_a_resumed_one_takes_part_again() -> None:
-    world, (a, b, c) = fleet("a b c")
-    world.db.steer(drained=frozenset("a"))
-    world.settle()
-    assert a.believed_now() == TokenSet()
-    assert b.believed_now() & RIGHT_TO_LEAD
-    world.end(b)  # The next leader reads the same.
-    world.settle()
-    assert a.believed_now() == TokenSet()
-    assert len(pool_of(c.believed_now())) == world.total_tokens
-    world.db.steer(drained=frozenset())
-    world.settle()
-    assert len(pool_of(a.believed_now())) == world.total_tokens // 2
-
-
-def test_in_a_frozen_fleet_a_node_that_left_finds_its_tokens_again() -> None:
-    world, (a, b) = fleet("a b")
-    before = {each.name: pool_of(each.believed_now()) for each in (a, b)}
-    world.db.steer(frozen=True)
-    world.settle()
-    world.leave(b)
-    world.run(3.0)
-    assert pool_of(a.believed_now()) == before["a"]
-    late = world.start("c")
-    world.settle()
-    assert not late.believed_now()
-    back = world.start("b")
-    world.settle()
-    assert {"a": pool_of(a.believed_now()), "b": pool_of(back.believed_now())} == before
-
-
-def test_in_a_frozen_fleet_the_tokens_of_the_dead_are_taken_over() -> None:
-    world, (a, b) = fleet("a b")
-    world.db.steer(frozen=True)
-    world.settle()
-    world.end(b)
-    assert world.run_until(lambda: len(pool_of(a.believed_now())) == world.total_tokens, within_sec=5)
-
-
-@pytest.mark.parametrize("batch", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_no_storm_breaks_a_fleet_that_is_steered(batch: int) -> None:
-    for seed in range(3000 + batch * 30, 3000 + (batch + 1) * 30):
-        try:
-            run_storm(seed, tokenless=0.2, steered=True)
-        except Violated as error:
-            pytest.fail(f"seed {seed}: {error}")
-
-
-def test_a_leader_of_a_frozen_fleet_does_not_plan_again_and_again() -> None:
-    world, (_, b) = fleet("a b")
-    world.db.steer(frozen=True)
-    world.leave(b)
-    world.run(3.0)
-    planned = world.db.state.plan_version
-    asked = [0]
-    answer = world.db.answer
-
-    def counting(question, session):  # type: ignore[no-untyped-def]
-        asked[0] += type(question).__name__ == "SavePlan"
-        return answer(question, session)
-
-    world.db.answer = counting  # type: ignore[method-assign]
-    world.run(5.0)
-    assert (asked[0], world.db.state.plan_version) == (0, planned)
 
 
 def test_a_pin_that_matches_nobody_is_told_once_whoever_holds_its_token() -> None:

@@ -6,29 +6,14 @@ from typing import Any
 import pytest
 
 from jobsync.core import messages as m
-from jobsync.core.errors import ConfigMismatch, NodeNameInUse
 from jobsync.core.messages import PlanInputs
 from jobsync.core.planning import make_plan
 from jobsync.core.pool import LEADERSHIP, RIGHT_TO_LEAD, pool_of
 from jobsync.core.tokens import TokenSet
-from tests.core.checkers import Violated
 from tests.core.driver import Driver
-from tests.core.world import Process, World
-from tests.core.world_faults import run_storm
 
 ALL, NOTHING = TokenSet.span(0, 24), TokenSet()
 TEN = TokenSet.span(0, 10)
-
-
-def fleet(names: str, **changes: Any) -> tuple[World, list[Process]]:
-    """Start nodes one after the other and let them settle; a name that begins with w takes no tokens."""
-    world = World()
-    processes = []
-    for name in names.split():
-        processes.append(world.start(name, takes_tokens=not name.startswith("w"), **changes))
-        world.run(0.05)
-        world.settle()
-    return world, processes
 
 
 def inputs(nodes: str, targets: dict[str, TokenSet], **given: Any) -> PlanInputs:
@@ -248,148 +233,3 @@ def test_a_refusal_is_asked_again_later_and_not_at_once() -> None:
     began_sec = driver.boot_sec
     driver.until(m.HearJobs)
     assert 0.005 < driver.boot_sec - began_sec < 2
-
-
-# --- fleets ----------------------------------------------------------------------------------
-
-
-def test_a_fleet_of_workers_has_a_leader_and_nobody_holds_the_pool() -> None:
-    world, workers = fleet("w1 w2 w3")
-    assert {p.standing.leader for p in workers} == {"w1"}
-    assert [p.believed_now() for p in workers] == [RIGHT_TO_LEAD, NOTHING, NOTHING]
-    assert world.db.state.plan_version == 1
-
-
-@pytest.mark.parametrize("names", ["w1 w2", "w1 a", "a w1"])
-def test_a_killed_worker_is_fenced_within_the_session_lease(names: str) -> None:
-    world, processes = fleet(names)
-    dead = next(p for p in processes if p.name == "w1")
-    world.end(dead)
-    assert world.run_until(lambda: world.db.state.nodes["w1"].state == "fenced", within_sec=1)
-    world.settle()
-
-
-def test_a_worker_fences_a_killed_job() -> None:
-    world, (a, _worker, b) = fleet("a w b")
-    world.end(a)
-    assert world.run_until(lambda: world.db.state.nodes["a"].state == "fenced", within_sec=1)
-    world.settle()
-    assert b.held_now() == ALL
-
-
-def test_a_job_that_joins_workers_gets_all_tokens_at_once() -> None:
-    world, (w1, w2) = fleet("w1 w2")
-    a = world.start("a")
-    world.run(0.1)
-    assert a.held_now() == ALL
-    world.run(2)
-    assert a.standing.leader == "a"
-    assert LEADERSHIP in a.believed_now()
-    assert not any(change.added | change.removed for change in w1.changes + w2.changes)
-
-
-def test_workers_that_come_and_go_move_no_token_and_call_no_callback() -> None:
-    world, (a, b) = fleet("a b")
-    held, told, version = (a.held_now(), b.held_now()), (len(a.changes), len(b.changes)), world.db.state.plan_version
-    workers = [world.start(f"w{number}", takes_tokens=False) for number in range(3)]
-    world.run(0.5)
-    world.settle()
-    world.leave(workers[0])
-    world.end(workers[1])
-    world.run(2)
-    world.settle()
-    assert (a.held_now(), b.held_now()) == held
-    assert (len(a.changes), len(b.changes)) == told
-    assert world.db.state.plan_version == version
-
-
-def test_jobs_count_jobs_alone() -> None:
-    world, (a, _w1, w2, _b) = fleet("a w1 w2 b")
-    world.run(2)
-    assert (a.standing.live, w2.standing.live) == (2, 2)
-
-
-def test_a_job_leads_before_any_worker_however_old() -> None:
-    world, (w, a, b) = fleet("w a b")
-    world.run(2)
-    assert {p.standing.leader for p in (w, a, b)} == {"a"}
-    assert LEADERSHIP in a.believed_now()
-    assert (len(a.held_now()), len(b.held_now())) == (12, 12)
-
-
-def test_the_oldest_of_workers_alone_leads() -> None:
-    world, (w1, w2) = fleet("w1 w2")
-    assert {p.standing.leader for p in (w1, w2)} == {"w1"}
-    assert LEADERSHIP in w1.believed_now()
-    world.end(w1)
-    assert world.run_until(lambda: LEADERSHIP in w2.believed_now(), within_sec=3)
-
-
-def test_a_job_that_leaves_workers_behind_goes_at_once() -> None:
-    world, (_w, a) = fleet("w a")
-    world.leave(a)
-    assert world.run_until(lambda: not a.alive, within_sec=0.3)
-    world.settle()
-
-
-def test_a_worker_that_leads_hands_the_right_to_lead_over() -> None:
-    world, (w1, w2) = fleet("w1 w2")
-    world.leave(w1)
-    world.run(0.5)
-    world.settle()
-    assert LEADERSHIP in w2.believed_now()
-
-
-def test_workers_too_must_agree_on_the_total_of_tokens() -> None:
-    world, _ = fleet("a")
-    w = world.start("w", takes_tokens=False, total_tokens=30)
-    world.run(5)
-    assert isinstance(w.error, ConfigMismatch)
-    world, _ = fleet("w")
-    a = world.start("a", total_tokens=30)
-    world.run(5)
-    assert isinstance(a.error, ConfigMismatch)
-
-
-@pytest.mark.parametrize("takes_tokens", [True, False])
-def test_a_twin_of_the_other_kind_is_refused(takes_tokens: bool) -> None:
-    world = World()
-    first = world.start("x", takes_tokens=takes_tokens)
-    world.run(0.5)
-    twin = world.start("x", takes_tokens=not takes_tokens)
-    world.run(5)
-    assert isinstance(twin.error, NodeNameInUse)
-    world.settle()
-    assert first.held_now() == (ALL if takes_tokens else NOTHING)
-
-
-@pytest.mark.parametrize("names", ["a x", "x a", "x"])
-@pytest.mark.parametrize("gently", [True, False])
-@pytest.mark.parametrize("was_worker", [True, False])
-def test_a_name_may_come_back_as_the_other_kind(names: str, gently: bool, was_worker: bool) -> None:
-    world = World()
-    started = {}
-    for name in names.split():
-        started[name] = world.start(name, takes_tokens=name == "a" or not was_worker)
-        world.run(0.05)
-        world.settle()
-    if gently:
-        world.leave(started["x"])
-    else:
-        world.end(started["x"])
-    again = world.start("x", takes_tokens=was_worker)
-    world.run(0.5)
-    world.settle()
-    held = {p.name: len(p.held_now()) for p in world.processes if p.alive}
-    assert held["x"] == (0 if not was_worker else 24 // len(held))
-    assert sum(held.values()) == (24 if was_worker or "a" in held else 0)
-    assert again.alive
-
-
-@pytest.mark.parametrize("batch", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4))])
-def test_no_storm_breaks_a_mixed_fleet(batch: int) -> None:
-    for seed in range(1000 + batch * 30, 1000 + (batch + 1) * 30):
-        try:
-            run_storm(seed, tokenless=0.4)
-        except Violated as error:
-            pytest.fail(f"seed {seed}: {error}")

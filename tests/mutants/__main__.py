@@ -24,7 +24,6 @@ EXPLAINED = ROOT / "docs" / "proof" / "mutants.md"
 TESTS = [
     "tests/core",
     "tests/logs/test_log_events.py::test_the_page_is_the_table",
-    "--ignore=tests/core/test_member_storms.py",  # They take minutes.
     "-m",
     "not slow",
 ]

@@ -11,6 +11,7 @@ import pytest
 from jobsync.postgres.virtual_server import VirtualServer
 from jobsync.simulation.seeds import Outcome, Plan, replay, run_seed, settings_of, settle
 from jobsync.simulation.world import World
+from tests.simulation.fleets import sleeper
 
 FIXED_SEEDS = range(12)
 FRESH_SEEDS = 6
@@ -28,7 +29,13 @@ def judge(outcome: Outcome, virtual: VirtualServer) -> None:
 @pytest.mark.parametrize("first", FIXED_SEEDS[::SEEDS_A_BATCH])
 def test_no_invariant_breaks_in_seeds_known_to_all(virtual: VirtualServer, first: int) -> None:
     for seed in range(first, first + SEEDS_A_BATCH):
-        judge(run_seed(virtual, seed), virtual)
+        judge(run_seed(virtual, seed, make_member=sleeper), virtual)
+
+
+@pytest.mark.parametrize("plan", [Plan(tokenless=0.4), Plan(steered=True)], ids=["mixed", "steered"])
+def test_no_invariant_breaks_in_a_fleet_of_both_kinds_or_that_people_steer(virtual: VirtualServer, plan: Plan) -> None:
+    for seed in range(SEEDS_A_BATCH):
+        assert run_seed(virtual, seed, plan, make_member=sleeper).violated == ""
 
 
 def test_no_invariant_breaks_in_fresh_seeds(virtual: VirtualServer) -> None:
