@@ -247,6 +247,25 @@ def test_a_removal_belongs_to_a_migration_and_does_no_harm_where_there_is_nothin
             assert "if exists" in line, f"{name}: an empty database has never had it"
 
 
+def test_who_may_use_the_tables_of_before_may_use_those_that_are_added(old: Connection[Any], prefix: str) -> None:
+    """Since nodes of the version before go on, and what they call writes to these from now on."""
+    role = f"{prefix}worker"
+    lacking = (
+        "select c.relname from pg_class c where c.relkind = 'r' and not c.relispartition "
+        "and starts_with(c.relname, $1) and not has_table_privilege($2, c.oid, 'insert')"
+    )
+    rights = Statement(lacking, (prefix, role))
+    grant = f"grant select, insert, update, delete on {prefix}rebalance to {role}"
+    old.execute(f"create role {role}; {grant}".encode())
+    try:
+        before = {name for (name,) in run(old, rights)}
+        ensure_schema(old, prefix)
+        assert {name for (name,) in run(old, rights)} == before
+        assert f"{prefix}rebalance" not in before
+    finally:
+        old.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
 def test_a_role_that_may_not_change_old_tables_is_not_sent_to_the_script_for_new_ones(
     old: Connection[Any], prefix: str
 ) -> None:
