@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from bench import aged, answers, command, deals, idle, memory, moves, queue, queue_peers, records, steering
+from bench import aged, answers, command, deals, idle, imports, memory, moves, queue, queue_peers, records, steering
 from bench.context import DSN_VARIABLE, Context, open_context
 from bench.figures import Figure, command_for, markdown, table
 
@@ -37,6 +37,7 @@ BENCHES: dict[str, Callable[[Context], list[Figure]]] = {
     "transaction": records.transaction,
     "prune": records.prune,
     "status": command.status,
+    "imports": imports.imports,
     "steering": steering.steering,
     "drain": queue.drain,
     "peers": queue_peers.peers,

@@ -37,13 +37,14 @@ def status(context: Context) -> list[Figure]:
         took: dict[str, list[Took]] = {name: [] for name in COMMANDS}
         for turn in range(repeats + 1):
             for name, arguments in COMMANDS.items():
-                one = _timed([sys.executable, *arguments], environment)
+                one = timed([sys.executable, *arguments], environment)
                 if turn:  # The first one may find nothing compiled.
                     took[name].append(one)
     return [_figure(name, runs) for name, runs in took.items()]
 
 
-def _timed(command: list[str], environment: dict[str, str]) -> Took:
+def timed(command: list[str], environment: dict[str, str]) -> Took:
+    """Run one process to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from jobsync.core.settings import recommended_tokens
     from jobsync.core.tasks import Task
     from jobsync.core.tokens import TokenSet
-    from jobsync.runtime.callbacks import RebalanceEvent
     from jobsync.runtime.leadership import Lead
+    from jobsync.runtime.listener import RebalanceEvent
     from jobsync.runtime.worker.running_job import RunningJob
 
 __all__ = [
@@ -137,7 +137,7 @@ _HOMES: Final = {
     "jobsync.core.settings": "recommended_tokens",
     "jobsync.core.tasks": "Task",
     "jobsync.core.tokens": "TokenSet",
-    "jobsync.runtime.callbacks": "RebalanceEvent",
+    "jobsync.runtime.listener": "RebalanceEvent",
     "jobsync.runtime.leadership": "Lead",
     "jobsync.runtime.worker.running_job": "RunningJob",
 }

@@ -6,7 +6,7 @@ import pytest
 
 from jobsync import CoordinationConfig, CoordinationDisabled, Job
 from jobsync.core.hashing import HASH_FUNCTIONS
-from jobsync.runtime.callbacks import RebalanceEvent
+from jobsync.runtime.listener import RebalanceEvent
 from tests.api.jobs import Recorder, eventually
 
 NOWHERE = "host=192.0.2.1 port=1 dbname=none connect_timeout=1"

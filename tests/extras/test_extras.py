@@ -172,7 +172,7 @@ NEEDLESS = (
 @pytest.mark.parametrize(
     ("name", "most", "without"),
     [
-        ("Job", 92, ("jobsync.runtime.worker", "jobsync.core.queue", "jobsync.api.async_job")),
+        ("Job", 45, ("jobsync.core.messages", "jobsync.core.member", "psycopg", "asyncio", "jobsync.core.queue")),
         (
             "JobQueue",
             60,

@@ -8,7 +8,8 @@ import pytest
 from jobsync.core.messages import Change
 from jobsync.core.tokens import TokenSet
 from jobsync.runtime import callbacks as module
-from jobsync.runtime.callbacks import Callbacks, Listener, RebalanceEvent, takes_an_argument
+from jobsync.runtime.callbacks import Callbacks
+from jobsync.runtime.listener import Listener, RebalanceEvent, takes_an_argument
 from tests.api.jobs import Recorder, eventually
 
 NONE = TokenSet()

@@ -12,8 +12,8 @@ from jobsync.api.async_mirror import described_by
 from jobsync.api.async_threads import Threads, outcome_of
 from jobsync.api.checks import is_async
 from jobsync.api.job import Job
-from jobsync.runtime.callbacks import takes_an_argument
 from jobsync.runtime.leadership import Lead, Loss
+from jobsync.runtime.listener import takes_an_argument
 from jobsync.runtime.waiting import Flag
 
 R = TypeVar("R")

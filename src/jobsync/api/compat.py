@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 
+from jobsync import postgres, runtime
 from jobsync.api.checks import checked_flag
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsLayers, SettingsSource, Unset, layers_given, resolve
 from jobsync.api.signals import TERMINATION
@@ -27,8 +28,6 @@ from jobsync.core.errors import CoordinationDisabled, InvalidArgument
 from jobsync.core.setting_rules import RULES, accepts_none, check_setting, setting_from_text
 from jobsync.core.settings import Settings, settings_from_variables
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.reception import connect
-from jobsync.runtime.place import Doorway
 
 # --- config objects ------------------------------------------------------------------------------
 
@@ -303,9 +302,9 @@ class OwnConnection:
 
     def __init__(self, settings: Settings) -> None:
         self._pid = os.getpid()
-        self._doorway = Doorway(settings)
+        self._doorway = runtime.Doorway(settings)
         try:
-            self.connection = connect(self._doorway.place)
+            self.connection = postgres.connect(self._doorway.place)
         except BaseException:
             self._doorway.release()
             raise

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobsync import runtime
 from jobsync.api.membership import Membership
-from jobsync.runtime.node import Node
 
 if TYPE_CHECKING:  # A server and a client library, which most never use, are loaded when they are.
     from jobsync.api.health_server import HealthServer
@@ -88,7 +88,7 @@ class HealthMethods(Membership):
 
         meters = meters_of(registry)
         self._meters.append(meters)
-        if isinstance(self._node, Node):
+        if self._is_member(self._node):
             meters.attach(self._node)
 
     def _serve(self, ask: Callable[[], Health], host: str, port: int, *, metrics: bool) -> "HealthServer":
@@ -109,7 +109,7 @@ class HealthMethods(Membership):
         if server is not None:
             server.close()
 
-    def _node_is_known(self, node: Node) -> None:
+    def _node_is_known(self, node: "runtime.Node") -> None:
         for meters in self._meters:
             meters.attach(node)
 

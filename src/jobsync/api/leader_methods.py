@@ -4,15 +4,14 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, cast, overload
 
+from jobsync import runtime
 from jobsync.api.checks import checked_seconds
 from jobsync.api.membership import AnyNode, Membership
 from jobsync.core.errors import CoordinationDisabled, InvalidArgument
-from jobsync.runtime.callbacks import takes_an_argument
 from jobsync.runtime.clock import boot_sec
-from jobsync.runtime.leadership import Lead, LeadingNode, Singleton, leading
-from jobsync.runtime.visitor import Visitor
+from jobsync.runtime.listener import takes_an_argument
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class LeaderMethods(Membership):
     """Leading: one process of the fleet at a time, under the same leases as tokens."""
 
-    def leader(self, timeout: float | None = None) -> AbstractContextManager[Lead]:
+    def leader(self, timeout: float | None = None) -> "AbstractContextManager[runtime.Lead]":
         """Wait until this node leads the fleet, then run the body: `with job.leader() as lead:`.
 
         At most one process leads at any instant, by a grant under the same leases as tokens: the oldest live node. The
@@ -34,9 +33,7 @@ class LeaderMethods(Membership):
         """
         wait_sec = checked_seconds("timeout", timeout)
         self._refuse_observers()
-        node = self._running()
-        assert not isinstance(node, Visitor)
-        return leading(node, self._stop, wait_sec)
+        return runtime.leading(_who_may_lead(self._running()), self._stop, wait_sec)
 
     @overload
     def singleton(self, function: F, /) -> F: ...
@@ -60,7 +57,7 @@ class LeaderMethods(Membership):
         self._refuse_observers()
 
         def enlist(given: F) -> F:
-            singleton = Singleton(_caller(given), getattr(given, "__qualname__", repr(given)), every_sec)
+            singleton = runtime.Singleton(_caller(given), getattr(given, "__qualname__", repr(given)), every_sec)
             with self._lock:
                 self._singletons.append(singleton)
                 if self._leads_with is not None:
@@ -73,9 +70,8 @@ class LeaderMethods(Membership):
         super().__enter__()
         try:
             with self._lock:
-                node = self._node
-                if node is not None and not isinstance(node, Visitor):
-                    self._leads_with = node
+                if self._node is not None and not self._is_observer:
+                    node = self._leads_with = _who_may_lead(self._node)
                     for singleton in self._singletons:
                         singleton.start(node, self._stop)
         except BaseException:  # No thread could be started: a job that was not entered is not exited by `with`.
@@ -95,10 +91,10 @@ class LeaderMethods(Membership):
             super()._leave(node)
 
     @cached_property
-    def _singletons(self) -> list[Singleton]:
+    def _singletons(self) -> "list[runtime.Singleton]":
         return []
 
-    _leads_with: LeadingNode | None = None  # Set while singletons run.
+    _leads_with: "runtime.LeadingNode | None" = None  # Set while singletons run.
 
     def _refuse_observers(self) -> None:
         if self._is_observer:
@@ -107,7 +103,12 @@ class LeaderMethods(Membership):
             )
 
 
-def _caller(function: Any) -> Callable[[Lead], object]:
+def _who_may_lead(node: AnyNode) -> "runtime.LeadingNode":
+    """Give the node of a job that does not only observe; asking its class would load what only observers need."""
+    return cast("runtime.LeadingNode", node)
+
+
+def _caller(function: Any) -> "Callable[[runtime.Lead], object]":
     """Give the function as one that takes the lead, whether it wants it or not."""
     if not callable(function):
         raise InvalidArgument(

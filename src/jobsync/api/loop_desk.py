@@ -5,14 +5,13 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
+from jobsync import runtime
 from jobsync.api.batching import Batch
-from jobsync.api.membership import AnyNode
+from jobsync.api.membership import AnyLedger, AnyNode
 from jobsync.core.errors import DatabaseUnavailable
 from jobsync.core.holding import Holding
 from jobsync.core.log_events import Event, marks
 from jobsync.runtime.clock import boot_sec
-from jobsync.runtime.ledger import Ledger
-from jobsync.runtime.solo import SoloLedger
 from jobsync.runtime.waiting import Flag
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class LoopDesk:
     def __init__(
         self,
         node: AnyNode,
-        ledger: Ledger | SoloLedger,
+        ledger: AnyLedger,
         *,
         stop: Flag,
         token_of_text: Callable[[str], int],
@@ -56,7 +55,7 @@ class LoopDesk:
         """Claim durably; give the texts of those that are this node's."""
         ledger = self._ledger
         texts = [text for _, text, _ in batch]
-        if not isinstance(ledger, Ledger):
+        if isinstance(ledger, runtime.SoloLedger):
             return ledger.claim_now(texts)
         if ledger.pending > MOST_BEHIND:
             ledger.flush()  # Bodies that are quicker than the disk wait for it here.
@@ -70,7 +69,7 @@ class LoopDesk:
     def claim_stands(self, text: str, incarnation: int) -> bool:
         """Tell whether a claim that was made bears this registration; without a run owning the token is enough."""
         ledger = self._ledger
-        return ledger.run_name is None or not isinstance(ledger, Ledger) or ledger.claimed_as(text) == incarnation
+        return ledger.run_name is None or ledger.claimed_as(text) == incarnation
 
     def release_batch(self, texts: list[str], but_not: AbstractSet[str] = frozenset()) -> None:
         """Let go of claims, but not of some that are somebody else's by then."""
@@ -79,7 +78,7 @@ class LoopDesk:
     def done_by_anybody(self, texts: list[str]) -> set[str]:
         """Ask which tasks are done in the run, by whomever."""
         ledger = self._ledger
-        assert isinstance(ledger, Ledger)
+        assert not isinstance(ledger, runtime.SoloLedger)
         return self._while_away(lambda: ledger.done_by_anybody(texts), set(), lambda: False)
 
     def taken_back(self) -> set[str]:

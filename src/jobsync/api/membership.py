@@ -5,9 +5,11 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeGuard
 
+from jobsync import postgres, runtime
 from jobsync.api.checks import checked_callback, checked_flag, checked_name, checked_seconds
 from jobsync.api.config import FROM_ENVIRONMENT, SettingsSource, resolve
 from jobsync.api.signals import STOP_SIGNALS
@@ -20,15 +22,7 @@ from jobsync.core.log_events import Event, marks
 from jobsync.core.settings import Settings
 from jobsync.core.tasks import Task, TaskId, as_task
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.records import Records
-from jobsync.runtime.answers import make_owns
-from jobsync.runtime.callbacks import Listener
-from jobsync.runtime.ledger import Ledger
-from jobsync.runtime.lock_desk import LockDesk
-from jobsync.runtime.node import Node
-from jobsync.runtime.shared_nodes import NODES
-from jobsync.runtime.solo import SoloLedger, SoloNode
-from jobsync.runtime.visitor import Visitor
+from jobsync.runtime.listener import Listener
 from jobsync.runtime.waiting import Flag
 
 if TYPE_CHECKING:
@@ -38,7 +32,8 @@ log = logging.getLogger("jobsync")
 
 LEAVE_MOST_SEC = 15.0  # Beside the hand-over: the last audits, and the good-byes.
 
-AnyNode: TypeAlias = Node | SoloNode | Visitor
+AnyNode: TypeAlias = "runtime.Node | runtime.SoloNode | runtime.Visitor"
+AnyLedger: TypeAlias = "runtime.Ledger | runtime.SoloLedger"
 Day: TypeAlias = date  # For where a parameter is called `date`.
 Owns: TypeAlias = Callable[[Task | TaskId], bool]
 
@@ -82,7 +77,7 @@ class Membership:
         self._wait_sec = checked_seconds("wait_on_enter", wait_on_enter)
         self._lock_provider = checked_callback("lock_provider", lock_provider, 1)
         self._clear_existing_locks = checked_flag("clear_existing_locks", clear_existing_locks)
-        self._desk: LockDesk | None = None
+        self._desk: runtime.LockDesk | None = None
         self._is_observer = checked_flag("observer", observer)
         self._listener = Listener(
             node_name,
@@ -109,8 +104,7 @@ class Membership:
         self._pid = 0
         self._day: Day | None = None
         self._node: AnyNode | None = None
-        self._ledger: Ledger | SoloLedger | None = None
-        self._records = Records(self._prefix, node_name)
+        self._ledger: AnyLedger | None = None
         self._added: dict[str, None] = {}
         self._adding, self._auditing = set[str](), set[str]()  # In a run: on the way there, and from there.
         self._loops: list[TaskLoop] = []
@@ -146,8 +140,8 @@ class Membership:
         if self._settings is None:
             self._enter_alone()
         elif self._is_observer:
-            visitor = self._node = Visitor(self._name, self._settings)
-            self._desk = LockDesk(visitor.pool, self._prefix, self._name)
+            visitor = self._node = runtime.Visitor(self._name, self._settings)
+            self._desk = runtime.LockDesk(visitor.pool, self._prefix, self._name)
             today = visitor.receive()
             self._ledger = self._new_ledger(visitor, self._given_date or today)
         else:
@@ -161,14 +155,14 @@ class Membership:
                 self._name,
                 extra=marks(Event.NOTHING_CONFIGURED, node=self._name),
             )
-        node = self._node = SoloNode(self._name, self._standing_alone_with)
-        self._ledger = SoloLedger(self._given_date or local_today())
-        self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+        node = self._node = runtime.SoloNode(self._name, self._standing_alone_with)
+        self._ledger = runtime.SoloLedger(self._given_date or local_today())
+        self._owns = runtime.make_owns(node.engine, self._hash_function, self._total_tokens)
         node.callbacks.add(self._listener)
         node.enter()
 
     def _enter_fleet(self, settings: Settings) -> None:
-        with NODES.entering(self._name, settings, environment=self._environment) as (node, is_new):
+        with runtime.NODES.entering(self._name, settings, environment=self._environment) as (node, is_new):
             self._node = node
             self._node_is_known(node)
             if self._tracing is not None:
@@ -178,24 +172,24 @@ class Membership:
             if self._run is not None:
                 day = self._enter_run(node, self._run)
             ledger = self._ledger = self._new_ledger(node, day)
-            self._desk = LockDesk(node.pool, self._prefix, self._name)
+            self._desk = runtime.LockDesk(node.pool, self._prefix, self._name)
             self._register_own_locks(self._desk)
             if is_new:
                 # Its first assignment is this job's first call; whoever joins it later is told the sum at the end.
                 node.callbacks.add(self._listener)
             node.add_ledger(ledger)
             node.on_end.append(self._stop.set)
-            self._owns = make_owns(node.engine, self._hash_function, self._total_tokens)
+            self._owns = runtime.make_owns(node.engine, self._hash_function, self._total_tokens)
             node.join()
         # The wait may be a grace of minutes: other jobs of the name may come and go meanwhile.
         node.wait_until_in(wait_sec=self._wait_sec, stop=self._stop)
         if not is_new:
             node.callbacks.add(self._listener)
 
-    def _node_is_known(self, node: Node) -> None:
+    def _node_is_known(self, node: "runtime.Node") -> None:
         """Let what watches the node begin, before it joins."""
 
-    def _register_own_locks(self, desk: LockDesk) -> None:
+    def _register_own_locks(self, desk: "runtime.LockDesk") -> None:
         """Clear and register in one change, before the node joins."""
         if self._lock_provider is None and not self._clear_existing_locks:
             return
@@ -205,7 +199,7 @@ class Membership:
             if self._lock_provider is not None:
                 self._lock_provider(self)
 
-    def _lock_desk(self) -> LockDesk | None:
+    def _lock_desk(self) -> "runtime.LockDesk | None":
         self._running()
         if self._desk is None:
             log.info(
@@ -215,7 +209,7 @@ class Membership:
             )
         return self._desk
 
-    def _enter_run(self, node: Node, run: str) -> date:
+    def _enter_run(self, node: "runtime.Node", run: str) -> date:
         day: date = node.pool.run(self._records.enter_run(run, self._given_date))[0][0]
         if self._given_date not in {None, day}:
             log.warning(
@@ -228,8 +222,8 @@ class Membership:
             )
         return day
 
-    def _new_ledger(self, node: Node | Visitor, day: date) -> Ledger:
-        return Ledger(
+    def _new_ledger(self, node: "runtime.Node | runtime.Visitor", day: date) -> "runtime.Ledger":
+        return runtime.Ledger(
             node.pool,
             self._records,
             day=day,
@@ -301,14 +295,14 @@ class Membership:
                 self._leave_node(node)
 
     def _leave_node(self, node: AnyNode) -> None:
-        if not isinstance(node, Node):
+        if not self._is_member(node):
             node.leave()
             return
-        if isinstance(self._ledger, Ledger):
+        if isinstance(self._ledger, runtime.Ledger):
             node.remove_ledger(self._ledger)
         if self._stop.set in node.on_end:
             node.on_end.remove(self._stop.set)
-        NODES.leave(node)
+        runtime.NODES.leave(node)
 
     def stop(self) -> None:
         """Ask the job to end, from any thread or signal handler: `tasks()` yields no more, `wait` returns True."""
@@ -349,22 +343,31 @@ class Membership:
             raise NotRunning(f"job {self._name!r} belongs to the process that entered it: enter another in this child")
         return node
 
-    def _working(self) -> Ledger | SoloLedger:
+    def _is_member(self, node: "AnyNode | None") -> TypeGuard["runtime.Node"]:
+        """Tell whether a node of this job is one of a fleet; asking its class would load what only those need."""
+        return node is not None and self._settings is not None and not self._is_observer
+
+    @cached_property
+    def _records(self) -> "postgres.Records":
+        return postgres.Records(self._prefix, self._name)
+
+    def _working(self) -> AnyLedger:
         """Give the ledger of a job that may own tasks."""
-        if isinstance(self._running(), Visitor):
+        self._running()
+        if self._is_observer:
             raise CoordinationDisabled(
                 f"job {self._name!r} only observes: it owns no task; enter one without observer=True"
             )
         return self._recording()
 
-    def _recording(self) -> Ledger | SoloLedger:
+    def _recording(self) -> AnyLedger:
         self._running()
         assert self._ledger is not None
         return self._ledger
 
     def _pool(self) -> Any:
         node = self._running()
-        assert not isinstance(node, SoloNode)
+        assert not isinstance(node, runtime.SoloNode)
         return node.pool
 
     def _not_running(self, task: Task | TaskId) -> bool:

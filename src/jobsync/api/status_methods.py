@@ -4,12 +4,11 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from jobsync import postgres, runtime
 from jobsync.api.membership import Membership
 from jobsync.api.status import JobStatus
 from jobsync.core.errors import NotRunning
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.overview import list_nodes
-from jobsync.runtime.solo import SoloNode
 
 
 class StatusMethods(Membership):
@@ -98,9 +97,9 @@ class StatusMethods(Membership):
     def get_active_nodes(self) -> list[dict[str, Any]]:
         """List the live nodes, oldest first, as dicts with name, created_on and last_heartbeat."""
         node = self._running()
-        if isinstance(node, SoloNode):
+        if isinstance(node, runtime.SoloNode):
             return [{"name": self._name, "created_on": None, "last_heartbeat": None}]
-        rows = list_nodes(node.pool.run, self._prefix)
+        rows = postgres.list_nodes(node.pool.run, self._prefix)
         return [
             {"name": row.name, "created_on": row.created_on, "last_heartbeat": row.last_heartbeat}
             for row in rows
@@ -110,9 +109,9 @@ class StatusMethods(Membership):
     def get_dead_nodes(self) -> list[str]:
         """Name the nodes that are known and not live: fenced, or silent for longer than their timeout."""
         node = self._running()
-        if isinstance(node, SoloNode):
+        if isinstance(node, runtime.SoloNode):
             return []
-        return [row.name for row in list_nodes(node.pool.run, self._prefix) if not row.active]
+        return [row.name for row in postgres.list_nodes(node.pool.run, self._prefix) if not row.active]
 
     @property
     def nodes(self) -> list[dict[str, Any]]:

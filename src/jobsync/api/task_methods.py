@@ -6,18 +6,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
+from jobsync import runtime
 from jobsync.api.claim import Claim
 from jobsync.api.loop_desk import LoopDesk
-from jobsync.api.membership import Membership
+from jobsync.api.membership import AnyLedger, Membership
 from jobsync.api.tasks_loop import Source, TaskLoop
 from jobsync.core.errors import AlreadyDone, CoordinationDisabled, InvalidArgument, JobsyncError, OwnershipLost
 from jobsync.core.holding import Fence
 from jobsync.core.log_events import Event, marks
 from jobsync.core.tasks import OneOrMany, Task, TaskId, as_task, tasks_of
-from jobsync.runtime.ledger import Ledger
-from jobsync.runtime.node import Node
-from jobsync.runtime.solo import SoloLedger
-from jobsync.runtime.transactions import OwnedWork, owned_transaction
 
 log = logging.getLogger("jobsync")
 
@@ -120,7 +117,7 @@ class TaskMethods(Membership):
             return False
         return True
 
-    def _claim_now(self, ledger: Ledger | SoloLedger, texts: list[str]) -> set[str]:
+    def _claim_now(self, ledger: AnyLedger, texts: list[str]) -> set[str]:
         if self._task_spans is None:
             return ledger.claim_now(texts)
         return self._task_spans.claim(texts, lambda: ledger.claim_now(texts))
@@ -163,7 +160,7 @@ class TaskMethods(Membership):
     def get_audit(self) -> list[dict[str, Any]]:
         """List what is done for the date (in a run: within the run) as dicts with node, task_id, item and date."""
         ledger = self._recording()
-        if isinstance(ledger, SoloLedger):
+        if isinstance(ledger, runtime.SoloLedger):
             rows: Iterable[tuple[Any, ...]] = [(self._name, item, day) for item, day in ledger.audits.items()]
         else:
             ledger.flush()
@@ -176,7 +173,7 @@ class TaskMethods(Membership):
         Gone is a node that died, left, or was restarted under its name. `older_than` is the least age of the claim.
         """
         ledger = self._recording()
-        if isinstance(ledger, SoloLedger):
+        if isinstance(ledger, runtime.SoloLedger):
             return []
         if not isinstance(older_than, timedelta) or older_than < timedelta(0):
             raise InvalidArgument(
@@ -234,13 +231,13 @@ class TaskMethods(Membership):
         Raises CoordinationDisabled for a job that stands alone.
         """
         work = self._owned_work(task, repeat=repeat)
-        with self._outcome_noted(work.text), owned_transaction(work) as conn:
+        with self._outcome_noted(work.text), runtime.owned_transaction(work) as conn:
             yield conn
 
-    def _owned_work(self, task: Task | TaskId | Claim, *, repeat: bool) -> OwnedWork:
+    def _owned_work(self, task: Task | TaskId | Claim, *, repeat: bool) -> "runtime.OwnedWork":
         ledger = self._recording()
         node = self._running()
-        if not isinstance(node, Node) or not isinstance(ledger, Ledger):
+        if not self._is_member(node) or not isinstance(ledger, runtime.Ledger):
             raise CoordinationDisabled("transaction() needs a node of a fleet: this job stands alone, or only observes")
         text = task.task.text if isinstance(task, Claim) else as_task(task).text
         token = self._token_of_text(text)
@@ -248,7 +245,9 @@ class TaskMethods(Membership):
         def find_fence() -> Fence | None:
             return Fence(task.incarnation, task.epoch) if isinstance(task, Claim) else self._fence_of(text, token)
 
-        return OwnedWork(node, ledger, self._records, text=text, token=token, find_fence=find_fence, repeat=repeat)
+        return runtime.OwnedWork(
+            node, ledger, self._records, text=text, token=token, find_fence=find_fence, repeat=repeat
+        )
 
     @contextmanager
     def _outcome_noted(self, text: str) -> Iterator[None]:
@@ -268,7 +267,7 @@ class TaskMethods(Membership):
     def _note_recorded(self, text: str) -> None:
         for loop in self._loops:
             loop.note_recorded(text)
-        if isinstance(self._ledger, Ledger):
+        if isinstance(self._ledger, runtime.Ledger):
             self._ledger.recorded_by_transaction(text)
 
     def _fence_of(self, text: str, token: int) -> Fence | None:

@@ -6,9 +6,10 @@ release; names and fields stay. What each means, and its fields, is in `log_cata
 """
 
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from jobsync.core.messages import Fact
+if TYPE_CHECKING:  # Who only marks what it logs need not load all that members say.
+    from jobsync.core.messages import Fact
 
 PREFIX: Final = "jobsync_"
 
@@ -86,7 +87,7 @@ def marks(event: Event, **fields: object) -> dict[str, object]:
     return {"jobsync_event": event.value, **{PREFIX + name: value for name, value in fields.items()}}
 
 
-def marks_of(fact: Fact, node: str) -> dict[str, object]:
+def marks_of(fact: "Fact", node: str) -> dict[str, object]:
     """Give what the record of a fact bears."""
     given = {"event": fact.kind.value, "node": node, "count": fact.count, "seconds": fact.took_sec}
     return {PREFIX + name: value for name, value in (*given.items(), *fact.details) if value is not None}

@@ -12,3 +12,31 @@ zero. Neither relies on session state, so a pooler may stand in between; behind 
 Not promised: that a statement whose connection broke was not carried out. Its outcome is unknown, and the rows
 are read.
 """
+
+from typing import TYPE_CHECKING, Final
+
+from jobsync.core.first_use import at_first_use
+
+if TYPE_CHECKING:
+    from jobsync.postgres.locks import NewLock
+    from jobsync.postgres.overview import list_nodes
+    from jobsync.postgres.reception import connect
+    from jobsync.postgres.records import Records
+
+__all__ = [
+    "NewLock",
+    "Records",
+    "connect",
+    "list_nodes",
+]
+
+# What the api uses once a job is entered, and no sooner: see "What is loaded when" in ARCHITECTURE.md.
+_HOMES: Final = {
+    "jobsync.postgres.locks": "NewLock",
+    "jobsync.postgres.overview": "list_nodes",
+    "jobsync.postgres.reception": "connect",
+    "jobsync.postgres.records": "Records",
+}
+
+if not TYPE_CHECKING:  # A type checker that saw it would take every name for one of these.
+    __getattr__ = at_first_use(globals(), _HOMES)
