@@ -29,14 +29,24 @@ INTRODUCTION = """\
 
 **Exit status**, unless a command says otherwise: 0 it is done, or shown; 1 it is not so, or there was nothing to do or
 to show; 2 it was asked wrongly, or the database could not be asked. An error is one line on standard error that says
-what to do.
+what to do. Three more are of any command:
+
+* 141: whoever read its output went away, as in `jobsync nodes | head -1`. Nothing is said; it is what a shell shows for
+  any program that SIGPIPE ends.
+* 74: standard output cannot be written: a full disk, or closed (`>&-`). One line on standard error says why. Commands
+  that change the fleet or the queue do it before they report: only the report is lost.
+* 130: Ctrl-C.
 
 **`--json`** prints one object or list for programs. Its fields are named under each command; none is taken away or
-given another meaning without a line in the changelog, and new ones may be added. Times are ISO 8601 texts.
+given another meaning without a line in the changelog, and new ones may be added. Times are ISO 8601 texts. Where there is
+nothing to show, that is printed, and standard error has no word of it: an empty list; `null` for one job; `done` false,
+or 0 of `--all`, which is also what is printed where nobody said yes. With exit status 2 there is nothing else to read.
+A question that a command asks stands on standard error.
 
 **Completion**: `jobsync --install-completion` sets it up for your shell, `jobsync --show-completion` prints it.
 
-**Names and keys are data**: they are shown without markup, and what a terminal would obey is written out.
+**Names and keys are data**: they are shown without markup, and what a terminal would obey is written out. So is what
+the encoding of your terminal lacks (`LC_ALL`, `PYTHONIOENCODING`): `Zo\\xeb` in ASCII. JSON is ASCII always.
 """
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -107,7 +117,7 @@ JSON: dict[str, tuple[str, tuple[type, ...]]] = {
     "doctor": ("one Diagnosis, and `is_well`", (doctor.Diagnosis, doctor.Finding)),
     "prune": ("one Pruned", (fleet_values.Pruned,)),
     "jobs list": ("a list of StoredJob", (StoredJob,)),
-    "jobs show": ("one StoredJob, with its `errors`", (AttemptError,)),
+    "jobs show": ("one StoredJob, with its `errors`; null where there is none", (AttemptError,)),
     "jobs counts": ("an object: the counts by status, `paused`, `unknown_kinds` (queue, kind, jobs)", ()),
     "jobs retry": ("an object: `done`, true or false; with `--all`, how many", ()),
     "jobs cancel": ("an object: `done`, true or false; with `--all`, how many", ()),

@@ -111,6 +111,10 @@ def test_a_job_that_is_not_there_is_one_line_and_status_1(jobs: Command, queue: 
         status, out, err = jobs(verb, "17")
         assert (status, out, len(err.splitlines())) == (1, "", 1)
         assert "no job '17'" in err
+    assert jobs("show", "17", "--json") == (1, "null\n", "")
+    for verb in ("retry", "cancel"):
+        status, out, err = jobs(verb, "17", "--json")
+        assert (status, json.loads(out), err) == (1, {"done": False}, "")
 
 
 def test_one_job_is_retried_once(jobs: Command, queue: JobQueue, failed: int) -> None:
@@ -135,6 +139,10 @@ def test_many_are_changed_only_when_somebody_says_yes(jobs: Command, queue: JobQ
     status, out, err = jobs("cancel", "--all", "--kind", "mail")
     assert (status, out) == (2, "")
     assert "would cancel 2 pending/processing/retry jobs of kind 'mail': add --yes" in err
+    status, out, err = jobs("cancel", "--all", "--json")
+    assert (status, json.loads(out), len(err.splitlines())) == (2, {"done": 0}, 1)
+    status, out, err = jobs("retry", "--all", "--json")
+    assert (status, json.loads(out), err) == (1, {"done": 0}, "")  # There is nothing to ask about.
     assert queue.counts()["pending"] == 3
     assert jobs("cancel", "--all", "--kind", "mail", "--yes") == (0, "2 jobs cancelled\n", "")
     assert queue.counts() == {"pending": 1, "processing": 0, "retry": 0, "done": 0, "failed": 0, "cancelled": 2}

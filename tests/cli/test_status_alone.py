@@ -21,8 +21,8 @@ from tests.cli.command import clean_environment
 # milliseconds: whoever adds one has to mean it.
 LOADED = {
     "jobsync", "jobsync.api", "jobsync.api.config", "jobsync.api.fleet_access", "jobsync.api.fleet_status",
-    "jobsync.cli", "jobsync.cli.given", "jobsync.cli.plain", "jobsync.cli.shared", "jobsync.cli.status",
-    "jobsync.cli.status_json", "jobsync.cli.status_view",
+    "jobsync.cli", "jobsync.cli.given", "jobsync.cli.output", "jobsync.cli.plain", "jobsync.cli.shared",
+    "jobsync.cli.status", "jobsync.cli.status_json", "jobsync.cli.status_view",
     "jobsync.core", "jobsync.core.errors", "jobsync.core.first_use", "jobsync.core.hashing",
     "jobsync.core.setting_rules", "jobsync.core.settings",
     "jobsync.postgres", "jobsync.postgres.inquiry", "jobsync.postgres.overview", "jobsync.postgres.reception",

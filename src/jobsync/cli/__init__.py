@@ -1,9 +1,10 @@
 """The `jobsync` command: what people and scripts use of the package from a shell.
 
 Model: every command reads its settings from options and `SYNC_` variables, does its work through `jobsync.api`, and
-ends with an exit status: 0 it is well, 1 it is not, 2 it could not be asked or was asked wrongly. Errors are one line
-on stderr. Typer and Rich come with the extra `cli`; importing `jobsync` itself needs neither, and worker processes
-do not load them. `jobsync status`, which is called most, is done without them, too.
+ends with an exit status: 0 it is well, 1 it is not, 2 it could not be asked or was asked wrongly; 74 and 141 are of
+whoever was to take its output (`output`), 130 of Ctrl-C. Errors are one line on stderr. Typer and Rich come with the
+extra `cli`; importing `jobsync` itself needs neither, and worker processes do not load them. `jobsync status`, which is
+called most, is done without them, too.
 """
 
 import gc
@@ -11,6 +12,26 @@ import sys
 
 
 def main() -> None:
+    """Run the command, and end the process with its exit status."""
+    if sys.argv[1:2] == ["status"]:
+        # A third of what that process costs is Python's search for garbage: while modules are loaded, and again at the
+        # end, when all of it goes anyway. It lives a fifth of a second, and is spared that.
+        gc.disable()
+    from jobsync.cli.output import OutputLost, guard, status_of_loss  # noqa: PLC0415 - after the above
+
+    guard()
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except OutputLost as lost:
+        sys.exit(status_of_loss(lost))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
     """Run the command; say in one line what to install where the extra is missing."""
     if sys.argv[1:2] == ["status"]:
         _status(sys.argv[2:])
@@ -25,23 +46,13 @@ def main() -> None:
 
 
 def _status(arguments: list[str]) -> None:
-    """End the process with the status of the fleet; come back where Typer has to read the options.
-
-    A third of what the process costs is Python's search for garbage: while modules are loaded, and again at the end,
-    when all of it goes anyway. This process lives a fifth of a second, and what it has made so far is spared that.
-    """
-    gc.disable()
-    from jobsync.cli.status import asked_alone, run_alone  # noqa: PLC0415 - see above
+    """End the process with the status of the fleet; come back where Typer has to read the options."""
+    from jobsync.cli.status import asked_alone, run_alone  # noqa: PLC0415 - see `main`
 
     asked = asked_alone(arguments)
     if asked is None:
         gc.enable()
         return
-    try:
-        status = run_alone(asked)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, BrokenPipeError):
-        status = 130
-        sys.stdout = None  # Whoever read it is gone, and Python would complain of what it cannot flush.
+    status = run_alone(asked)
     gc.freeze()
     sys.exit(status)

@@ -14,6 +14,7 @@ from jobsync.cli.given import config_of
 from jobsync.cli.jobs import jobs
 from jobsync.cli.locks import locks
 from jobsync.cli.options import Appname, AsJson, Dsn, Phase
+from jobsync.cli.output import say
 from jobsync.cli.shared import console as _console
 from jobsync.cli.shared import one_line
 from jobsync.core.errors import JobsyncError
@@ -27,7 +28,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except JobsyncError as error:
-            typer.echo(one_line(error), err=True)
+            say(one_line(error), err=True)
             raise typer.Exit(2) from None
 
 
@@ -90,10 +91,10 @@ def _demo(module: str, *, keep: bool, as_json: bool, **options: Any) -> None:
     try:
         outcome = play.play(play.DemoOptions(keep=keep, **options), console, silent=as_json)
     except KeyboardInterrupt:
-        typer.echo("interrupted: the workers are stopped and the tables dropped", err=True)
+        say("interrupted: the workers are stopped and the tables dropped", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        typer.echo(json.dumps(outcome.as_dict(), indent=2))
+        say(json.dumps(outcome.as_dict(), indent=2))
     else:
         show(console, outcome, keep=keep)
     raise typer.Exit(0 if outcome.verdict.holds else 1)

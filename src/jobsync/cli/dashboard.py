@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 from importlib import import_module
 from typing import Annotated
 
@@ -18,6 +17,7 @@ import typer
 from jobsync.api.config import CoordinationConfig
 from jobsync.cli.given import config_of, worker_environment
 from jobsync.cli.options import Appname, Dsn
+from jobsync.cli.output import say
 from jobsync.core.errors import ExtraMissing, InvalidArgument
 
 LOCAL_NAMES = "localhost,127.0.0.1,[::1]"
@@ -55,17 +55,16 @@ def dashboard(
         ) from None
     if auth == "new":
         auth = secrets.token_urlsafe(18)
-        typer.echo(f"token: {auth}", err=True)
+        say(f"token: {auth}", err=True)
     os.environ.update(worker_environment(options))
     os.environ["JOBSYNC_DASHBOARD_TOKEN"] = auth or ""
     os.environ["JOBSYNC_DASHBOARD_HOSTS"] = allowed_hosts or (LOCAL_NAMES if _is_local(host) else "*")
     if not _is_local(host):
-        typer.echo(f"jobsync: whoever reaches {host}:{port} sees the fleet and its jobs' payloads", err=True)
+        say(f"jobsync: whoever reaches {host}:{port} sees the fleet and its jobs' payloads", err=True)
     with _listener(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}/"
-        typer.echo(f"the fleet {config.prefix}* is on {address}" + ("" if auth else "  (read-only)"))
-        sys.stdout.flush()
+        say(f"the fleet {config.prefix}* is on {address}" + ("" if auth else "  (read-only)"))
         logging.getLogger("uvicorn.error").addFilter(lambda record: not record.msg.startswith("Cancel %s running"))
         settings = uvicorn.Config(
             "jobsync.web.app:dashboard_from_environment", factory=True, log_level="warning", access_log=False,

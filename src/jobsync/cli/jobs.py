@@ -1,32 +1,33 @@
 """`jobsync jobs`: look at the queue, and help single jobs or many, without a worker.
 
-Exit status: 0 done or shown, 1 nothing matched, 2 asked wrongly or the database could not be asked.
+Exit status: 0 done or shown, 1 nothing matched, 2 asked wrongly or the database could not be asked. Where nothing
+matched, `--json` prints that, and stderr has no word of it: an empty list, null, `{"done": false}` or `{"done": 0}`.
 """
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from jobsync.cli.given import config_of
 from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.output import say
+from jobsync.cli.shared import NOTHING, agreed, say_json, shown, who_asks
 from jobsync.cli.shared import console as _console
-from jobsync.cli.shared import say_json, shown, who_asks
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.stored import UNFINISHED, StoredJob
 
 if TYPE_CHECKING:
     from jobsync import JobQueue
 
-NOTHING = 1
 PAGE = 500
+NOT_DONE: Final = {"done": False}
 
 
 class Status(StrEnum):
@@ -79,11 +80,11 @@ def list_jobs(
         found = asked.list_jobs(status=_text(status), kind=kind, queue=queue, limit=limit)
         counts = {} if as_json else asked.counts(queue=queue)
     if as_json:
-        typer.echo(json.dumps([_view().job_as_dict(job) for job in found], indent=2))
+        say(json.dumps([_view().job_as_dict(job) for job in found], indent=2))
     elif found:
         _view().show_jobs(_console(), found, counts)
     else:
-        typer.echo(f"no jobs{_of(_text(status), kind, queue)}", err=True)
+        say(f"no jobs{_of(_text(status), kind, queue)}", err=True)
     raise typer.Exit(0 if found else NOTHING)
 
 
@@ -95,12 +96,15 @@ def show(
     appname: Appname = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one job with its whole timeline: attempts, errors with tracebacks, progress, result."""
+    """Show one job with its whole timeline: attempts, errors with tracebacks, progress, result.
+
+    Exit status 1 if there is none; `--json` then prints null.
+    """
     with _queue(dsn, appname) as asked:
-        found = _one(asked, job)
+        found = _one(asked, job, as_json=as_json, nothing=None)
         errors = asked.errors(found.id)
     if as_json:
-        typer.echo(json.dumps(_view().timeline_as_dict(found, errors), indent=2))
+        say(json.dumps(_view().timeline_as_dict(found, errors), indent=2))
     else:
         _view().show_timeline(_console(), found, errors)
 
@@ -122,7 +126,7 @@ def retry(  # noqa: PLR0913 - one parameter an option
     _check_scope(job, status, kind, queue, all_of_them=all_of_them)
     with _queue(dsn, appname) as asked:
         if job is not None:
-            found = _one(asked, job)
+            found = _one(asked, job, as_json=as_json)
             text = f"job {found.id} will run again"
             _tell_one(text, _not_retried(found), done=asked.retry(found.id), as_json=as_json)
         else:
@@ -149,7 +153,7 @@ def cancel(  # noqa: PLR0913 - one parameter an option
     _check_scope(job, status, kind, queue, all_of_them=all_of_them)
     with _queue(dsn, appname) as asked:
         if job is not None:
-            found = _one(asked, job)
+            found = _one(asked, job, as_json=as_json)
             refusal = f"job {found.id} is {found.status} already: nothing to cancel"
             _tell_one(f"job {found.id} is cancelled", refusal, done=asked.cancel(found.id), as_json=as_json)
         else:
@@ -165,7 +169,7 @@ def counts(*, queue: Queue = None, dsn: Dsn = None, appname: Appname = None, as_
     with _queue(dsn, appname) as asked:
         found, paused, unknown = asked.counts(queue=queue), asked.paused(), asked.unknown_kinds()
     if as_json:
-        typer.echo(json.dumps(_view().counts_as_dict(found, paused, unknown), indent=2))
+        say(json.dumps(_view().counts_as_dict(found, paused, unknown), indent=2))
     else:
         _view().show_counts(_console(), found, paused, unknown)
 
@@ -190,12 +194,15 @@ def resume(*, queue: QueueName = "default", dsn: Dsn = None, appname: Appname = 
 # --- what several commands share -----------------------------------------------------------------
 
 
-def _one(queue: "JobQueue", named: str) -> StoredJob:
-    """Find a job by its number; else by its job_id."""
+def _one(queue: "JobQueue", named: str, *, as_json: bool, nothing: Mapping[str, bool] | None = NOT_DONE) -> StoredJob:
+    """Find a job by its number; else by its job_id. Where there is none, end the command, with JSON printing that."""
     found = queue.get(int(named)) if named.isdecimal() and len(named) < 19 else None
     found = found or queue.get_by_job_id(named)
     if found is None:
-        typer.echo(f"jobsync: there is no job {named!r}: it was pruned, or is in another database or appname", err=True)
+        if as_json:
+            say_json(nothing)
+        else:
+            say(f"jobsync: there is no job {named!r}: it was pruned, or is in another database or appname", err=True)
         raise typer.Exit(NOTHING)
     return found
 
@@ -230,7 +237,7 @@ def _tell_one(text: str, refusal: str, *, done: bool, as_json: bool) -> None:
     if as_json:
         say_json({"done": done})
     else:
-        typer.echo(text if done else refusal, err=not done)
+        say(text if done else refusal, err=not done)
     if not done:
         raise typer.Exit(NOTHING)
 
@@ -242,26 +249,16 @@ def _many(queue: "JobQueue", verb: str, which: Which, act: Callable[[], int], *,
             len(queue.list_jobs(kind=which.kind, queue=which.queue, status=status, limit=PAGE))
             for status in which.statuses
         )
-        if not found:
-            _nothing(which)
         what = f"{verb} {found:,}{' or more' if found >= PAGE else ''} {which}"
-        if not sys.stdin.isatty():
-            raise InvalidArgument(f"this would {what}: add --yes, since there is nobody to ask")
-        if not typer.confirm(f"{what[0].upper()}{what[1:]}?"):
+        if found and not agreed(what, {"done": 0} if as_json else None):
             raise typer.Exit(NOTHING)
-    done = act()
+    done = act() if yes or found else 0
+    word = {"retry": "will run again", "cancel": "cancelled"}[verb]
     if as_json:
         say_json({"done": done})
-        raise typer.Exit(0 if done else NOTHING)
-    if not done:
-        _nothing(which)
-    word = {"retry": "will run again", "cancel": "cancelled"}[verb]
-    typer.echo(f"{done:,} job{'' if done == 1 else 's'} {word}")
-
-
-def _nothing(which: Which) -> None:
-    typer.echo(f"no {which}", err=True)
-    raise typer.Exit(NOTHING)
+    else:
+        say(f"{done:,} job{'' if done == 1 else 's'} {word}" if done else f"no {which}", err=not done)
+    raise typer.Exit(0 if done else NOTHING)
 
 
 def _text(status: Status | None) -> str | None:

@@ -3,14 +3,14 @@
 Exit status: 0 done or shown, 1 nothing matched, 2 asked wrongly or the database could not be asked.
 """
 
-import sys
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from jobsync.cli.options import Appname, AsJson, Dsn
-from jobsync.cli.shared import NOTHING, asked, console, count, say_json, seconds_of, who_asks
+from jobsync.cli.output import say
+from jobsync.cli.shared import NOTHING, agreed, asked, console, count, say_json, seconds_of, who_asks
 from jobsync.core.errors import InvalidArgument
 
 locks = typer.Typer(help="List, add and clear locks: tasks pinned to nodes.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def list_locks(
     elif found:
         import_module("jobsync.cli.fleet_view").show_locks(console(), found, limit)
     else:
-        typer.echo("no locks" if like is None else f"no lock on a task that contains {like!r:.80}", err=True)
+        say("no locks" if like is None else f"no lock on a task that contains {like!r:.80}", err=True)
     raise typer.Exit(0 if found else NOTHING)
 
 
@@ -57,7 +57,7 @@ def add(
     if as_json:
         say_json({"task_id": task, "node_patterns": patterns, "created_by": who_asks()})
     else:
-        typer.echo(f"task {task!r} is locked to {', '.join(map(repr, patterns))}")
+        say(f"task {task!r} is locked to {', '.join(map(repr, patterns))}")
 
 
 @locks.command()
@@ -74,15 +74,12 @@ def clear(
     """Remove the lock of a task, of a creator, or all. Exit status 1 if there was none."""
     if (task is not None) + (creator is not None) + all_of_them != 1:
         raise InvalidArgument("name one task, or give --creator NAME, or --all")
-    if all_of_them and not yes:
-        if not sys.stdin.isatty():
-            raise InvalidArgument("this would clear every lock of the fleet: add --yes, since there is nobody to ask")
-        if not typer.confirm("Clear every lock of the fleet?"):
-            raise typer.Exit(NOTHING)
+    if all_of_them and not yes and not agreed("clear every lock of the fleet", {"cleared": 0} if as_json else None):
+        raise typer.Exit(NOTHING)
     with asked(dsn, appname) as cluster:
         cleared = int(cluster.clear_lock(task)) if task is not None else cluster.clear_locks(creator)
     if as_json:
         say_json({"cleared": cleared})
     else:
-        typer.echo(f"{count(cleared, 'lock')} cleared" if cleared else "there was no such lock", err=not cleared)
+        say(f"{count(cleared, 'lock')} cleared" if cleared else "there was no such lock", err=not cleared)
     raise typer.Exit(0 if cleared else NOTHING)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.output import say
 from jobsync.cli.shared import NOTHING, as_plain, asked, console, say_json
 from jobsync.core.errors import InvalidArgument
 
@@ -19,7 +20,7 @@ def nodes(*, dsn: Dsn = None, appname: Appname = None, as_json: AsJson = False) 
     elif found.nodes:
         import_module("jobsync.cli.fleet_view").show_nodes(console(), found)
     else:
-        typer.echo("there is no node", err=True)
+        say("there is no node", err=True)
     raise typer.Exit(0 if found.nodes else NOTHING)
 
 
@@ -44,7 +45,7 @@ def tokens(
     elif found:
         import_module("jobsync.cli.fleet_view").show_ranges(console(), found, limit)
     else:
-        typer.echo("there are no such tokens", err=True)
+        say("there are no such tokens", err=True)
     raise typer.Exit(0 if found else NOTHING)
 
 
@@ -69,7 +70,7 @@ def history(
         view = import_module("jobsync.cli.fleet_view")
         view.show_history(console(), found, with_moves=number is not None)
     else:
-        typer.echo("no rebalance" if number is None else f"no rebalance {number}", err=True)
+        say("no rebalance" if number is None else f"no rebalance {number}", err=True)
     raise typer.Exit(0 if found else NOTHING)
 
 

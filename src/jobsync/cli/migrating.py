@@ -1,9 +1,8 @@
 """What `jobsync migrate` does and says."""
 
-import typer
-
 from jobsync.api.cluster import open_cluster, schema_sql, update_sql
 from jobsync.cli.options import Phase
+from jobsync.cli.output import say
 from jobsync.cli.shared import say_json
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.settings import Settings
@@ -17,7 +16,7 @@ def migrate(config: Settings, phase: Phase, *, print_sql: bool, from_version: in
         if phase is Phase.POST:
             raise InvalidArgument("--print gives the whole schema, or the first phase: leave --phase out")
         sql = schema_sql(config.appname) if from_version is None else update_sql(from_version, config.appname)
-        say_json({"sql": sql}) if as_json else typer.echo(sql)
+        say_json({"sql": sql}) if as_json else say(sql)
         return
     with open_cluster(config) as cluster:
         changed = cluster.migrate() if phase is Phase.PRE else cluster.finish_migration()
@@ -25,9 +24,9 @@ def migrate(config: Settings, phase: Phase, *, print_sql: bool, from_version: in
     if as_json:
         say_json({"changed": changed, "awaits_post": awaits})
         return
-    typer.echo(f"the tables {config.prefix}* {_outcome(phase, changed=changed)}")
+    say(f"the tables {config.prefix}* {_outcome(phase, changed=changed)}")
     if awaits:
-        typer.echo(
+        say(
             "what only older programs need is still there: when the last of their workers is gone, "
             f"`jobsync migrate --phase post --appname {config.prefix}` removes it"
         )

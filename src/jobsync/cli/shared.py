@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobsync.cli.given import config_of
+from jobsync.cli.output import as_taken, say
 from jobsync.core.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def console() -> "Console":
 
 def say_json(value: Any) -> None:
     """Print a value for programs: objects by the names of their fields, times as ISO 8601 texts."""
-    print(json.dumps(as_plain(value), indent=2))  # noqa: T201 - what the command is for
+    say(json.dumps(as_plain(value), indent=2))
 
 
 def as_plain(value: Any) -> Any:
@@ -88,11 +89,11 @@ def inert(text: str) -> str:
 
 
 def _written_out(text: str, kept: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode() for each in text
-    )
+    if not text.isprintable():
+        text = "".join(
+            each if each.isprintable() or each in kept else each.encode("unicode_escape").decode() for each in text
+        )
+    return as_taken(text)
 
 
 def at(moment: datetime | None) -> str:
@@ -111,6 +112,25 @@ def seconds_of(text: str) -> float:
     if found is None or found[2] not in _UNITS or not 0 < float(found[1]) * _UNITS[found[2]] < 1e9:
         raise InvalidArgument(f"{text!r:.80} is no time: give something like 90s, 10m, 2h or 1d")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def agreed(what: str, nothing: object | None) -> bool:
+    """Ask at the terminal whether to do what many would notice; the question goes to stderr.
+
+    `nothing` is what `--json` prints where it is not to be done. Raises InvalidArgument where there is nobody to ask.
+    """
+    is_heard = sys.stdin.isatty()
+    if is_heard:
+        say(f"{what[0].upper()}{what[1:]}? [y/N] ", err=True, end="")
+        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+            return True
+    if nothing is not None:
+        say_json(nothing)
+    if not is_heard:
+        raise InvalidArgument(f"this would {what}: add --yes, since there is nobody to ask")
+    if nothing is None:
+        say("nothing was changed", err=True)
+    return False
 
 
 def who_asks() -> str:

@@ -12,8 +12,7 @@ from itertools import count, islice
 from time import perf_counter
 from typing import Self
 
-import typer
-
+from jobsync.cli.output import say
 from jobsync.core.settings import Settings
 from jobsync.simulation.home import own_server, own_virtual_server
 from jobsync.simulation.many import Tally, run_many
@@ -27,9 +26,9 @@ def simulate_one(seed: int) -> int:
     """Replay one seed with its trace; the exit status says whether every invariant held."""
     with own_virtual_server() as virtual:
         outcome = replay(virtual, seed)
-    typer.echo("\n".join(outcome.trace))
+    say("\n".join(outcome.trace))
     rest = f"at rest after {outcome.rest_sec:.2f} s"
-    typer.echo(f"seed {seed}: {outcome.virtual_sec:.1f} s of virtual time, {outcome.violated or rest}")
+    say(f"seed {seed}: {outcome.virtual_sec:.1f} s of virtual time, {outcome.violated or rest}")
     return 1 if outcome.violated else 0
 
 
@@ -43,11 +42,11 @@ def simulate_many(number: int, first: int | None, *, processes: int) -> int:
         for outcome in run_many(dsn, seeds, processes=processes):
             tally.add(outcome)
             if outcome.violated:
-                typer.echo(f"seed {outcome.seed}: {outcome.violated}\n  again: jobsync simulate --seed {outcome.seed}")
+                say(f"seed {outcome.seed}: {outcome.violated}\n  again: jobsync simulate --seed {outcome.seed}")
             if perf_counter() > said_sec + PROGRESS_EVERY_SEC:
                 said_sec = perf_counter()
-                typer.echo(f"{tally.seeds} of {number} seeds, {len(tally.violations)} violated", err=True)
-    typer.echo("\n".join(_verdict(tally, perf_counter() - began_sec)))
+                say(f"{tally.seeds} of {number} seeds, {len(tally.violations)} violated", err=True)
+    say("\n".join(_verdict(tally, perf_counter() - began_sec)))
     return 1 if tally.violations else 0
 
 
@@ -89,14 +88,14 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._rewrites:
-            typer.echo("\r\033[K", nl=False, err=True)
+            say("\r\033[K", end="", err=True)
 
     def say(self, text: str) -> None:
         """Say so, unless something was said just now."""
         if perf_counter() < self._said_sec + self._every_sec:
             return
         self._said_sec = perf_counter()
-        typer.echo(f"\r\033[K{text}" if self._rewrites else text, nl=not self._rewrites, err=True)
+        say(f"\r\033[K{text}" if self._rewrites else text, end="" if self._rewrites else "\n", err=True)
 
 
 def plan_fleet(nodes: int, tokens: int, *, churn: float, minutes: float, round_trip_ms: float, seed: int) -> None:
@@ -111,7 +110,7 @@ def plan_fleet(nodes: int, tokens: int, *, churn: float, minutes: float, round_t
     began_sec = perf_counter()
     with own_virtual_server() as virtual, _nothing_collected(), _Progress() as progress:
         found = forecast(virtual, fleet, seed=seed, say=progress.say)
-    typer.echo("\n".join(_forecast_lines(fleet, found, perf_counter() - began_sec)))
+    say("\n".join(_forecast_lines(fleet, found, perf_counter() - began_sec)))
 
 
 def _forecast_lines(fleet: Fleet, found: Forecast, took_sec: float) -> Iterator[str]:

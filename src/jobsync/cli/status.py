@@ -4,12 +4,12 @@
 to Typer, which calls the same `show`. A test holds which modules that loads, and that both ways read alike.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobsync.api.fleet_status import read_status
 from jobsync.cli.given import config_of
+from jobsync.cli.output import say
 from jobsync.cli.shared import one_line, say_json
 from jobsync.core.errors import JobsyncError
 
@@ -47,7 +47,7 @@ def run_alone(asked: Asked) -> int:
     try:
         return show(asked.dsn, asked.appname, as_json=asked.as_json)
     except JobsyncError as error:
-        print(one_line(error), file=sys.stderr)  # noqa: T201 - an error, where people look for it
+        say(one_line(error), err=True)
         return 2
 
 

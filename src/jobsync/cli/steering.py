@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.output import say
 from jobsync.cli.shared import NOTHING, asked, at, count, say_json, seconds_of, shown, who_asks
 from jobsync.core.errors import InvalidArgument
 
@@ -116,10 +117,11 @@ def resume(
         say_json({"ended": ended})
     for each in [] if as_json else ended:
         whom = "the fleet" if each.node is None else f"node {shown(each.node)!r}"
-        typer.echo(f"{whom} takes part again: {each.verb} of {at(each.asked_at)} by {shown(each.asked_by)} has ended")
+        say(f"{whom} takes part again: {each.verb} of {at(each.asked_at)} by {shown(each.asked_by)} has ended")
     if not ended:
         whom = "anything" if everything else "the fleet to freeze" if node is None else f"anything of node {node!r}"
-        typer.echo(f"nobody had asked {whom}: nothing to end", err=True)
+        if not as_json:
+            say(f"nobody had asked {whom}: nothing to end", err=True)
         raise typer.Exit(NOTHING)
 
 
@@ -127,7 +129,7 @@ def _tell(verb: str, node: str | None, text: str, refusal: str, *, done: bool, a
     if as_json:
         say_json({"verb": verb, "node": node, "changed": done})
     else:
-        typer.echo(text if done else refusal, err=not done)
+        say(text if done else refusal, err=not done)
     if not done:
         raise typer.Exit(NOTHING)
 
@@ -145,9 +147,9 @@ def _await_empty(cluster: "Cluster", node: str, wait_sec: float, *, as_json: boo
     if as_json:
         say_json({"verb": "drain", "node": node, "empty": empty, "tokens": load.tokens, "jobs": load.jobs})
     elif empty:
-        typer.echo(f"node {node!r} is drained and holds nothing: it may be stopped")
+        say(f"node {node!r} is drained and holds nothing: it may be stopped")
     else:
         left = f"{count(load.tokens, 'token')} and {count(load.jobs, 'job')}"
-        typer.echo(f"node {node!r} still holds {left} after {wait_sec:g} s; see `jobsync doctor`", err=True)
+        say(f"node {node!r} still holds {left} after {wait_sec:g} s; see `jobsync doctor`", err=True)
     if not empty:
         raise typer.Exit(NOTHING)

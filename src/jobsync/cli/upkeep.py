@@ -7,6 +7,7 @@ import typer
 
 from jobsync.cli.given import config_of
 from jobsync.cli.options import Appname, AsJson, Dsn
+from jobsync.cli.output import say
 from jobsync.cli.shared import NOTHING, as_plain, asked, console, count, say_json
 
 
@@ -43,4 +44,4 @@ def prune(
         say_json(done)
     else:
         days, jobs = count(done.days, "day"), count(done.jobs, "ended job")
-        typer.echo(f"pruned: old rows in {count(done.bites, 'bite')}, {days} of claims and audits, {jobs}")
+        say(f"pruned: old rows in {count(done.bites, 'bite')}, {days} of claims and audits, {jobs}")
