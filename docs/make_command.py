@@ -38,10 +38,10 @@ what to do. Three more are of any command:
 * 130: Ctrl-C.
 
 **`--json`** prints one object or list for programs. Its fields are named under each command; none is taken away or
-given another meaning without a line in the changelog, and new ones may be added. Times are ISO 8601 texts. Where there is
-nothing to show, that is printed, and standard error has no word of it: an empty list; `null` for one job; `done` false,
-or 0 of `--all`, which is also what is printed where nobody said yes. With exit status 2 there is nothing else to read.
-A question that a command asks stands on standard error.
+given another meaning without a line in the changelog, and new ones may be added. Times are ISO 8601 texts. Where there
+is nothing to show, that is printed, and standard error has no word of it: an empty list; `null` for one job; `done`
+false, or 0 of `--all`, which is also what is printed where nobody said yes. With exit status 2 there is nothing else to
+read. A question that a command asks stands on standard error.
 
 **Completion**: `jobsync --install-completion` sets it up for your shell, `jobsync --show-completion` prints it.
 

@@ -238,6 +238,7 @@ class Dashboard:
     async def _logout(self, request: Request) -> Response:
         response = RedirectResponse("./", 303)
         if comes_from_here(request):
+            self._guard.end_session(request)
             response.delete_cookie(COOKIE, path=request.scope.get("root_path") or "/")
         return response
 

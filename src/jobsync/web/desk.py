@@ -1,5 +1,8 @@
 """What is asked of the database for one viewer: jobs, locks, keys, changes. Each call may wait: run it in a thread."""
 
+import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from jobsync.api.checks import checked_name
@@ -21,22 +24,35 @@ class Desk:
 
     def __init__(self, config: CoordinationConfig) -> None:
         self._config = config
+        self._lock = threading.Lock()
         self._queue: JobQueue | None = None
+        self._closing: Callable[[], object] | None = None
 
     @property
     def queue(self) -> JobQueue:
-        """The queue, connected at its first use. Raises SchemaError where its tables are missing."""
-        if self._queue is None:
-            with open_reader(self._config):  # It refuses; a queue would make the tables, and who looks changes nothing.
-                pass
-            self._queue = JobQueue(self._config)
-        return self._queue
+        """The queue, one for all threads, connected at its first use. Raises SchemaError where its tables are missing.
+
+        An application that mounts the page does not tell it when it ends: then the queue is closed with the process.
+        """
+        queue = self._queue
+        if queue is not None:
+            return queue
+        # It refuses; a queue would make the tables, and who looks changes nothing. Outside the lock, since it may take
+        # long: those who come at once need not wait for one another.
+        with open_reader(self._config):
+            pass
+        with self._lock:
+            if self._queue is None:
+                self._queue = JobQueue(self._config)
+                self._closing = weakref.finalize(self, self._queue.close)
+            return self._queue
 
     def close(self) -> None:
-        """Close the queue's connections."""
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.close()
+        """Close the queue's connections; whoever looks afterwards opens it anew."""
+        with self._lock:
+            closing, self._queue, self._closing = self._closing, None, None
+        if closing is not None:
+            closing()
 
     # --- looking -------------------------------------------------------------------------------
 

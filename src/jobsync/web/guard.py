@@ -2,13 +2,14 @@
 
 Changing anything takes the token: as `Authorization: Bearer ...` for programs, or as a session for browsers. A
 session's cookie is not readable by scripts and not sent from other sites; what is posted with it must come from these
-pages (Origin) and bear their mark (a token in the form that other sites cannot read). Secrets live as long as the
-process: whoever was let in has to give the token again after a restart.
+pages (Origin) and bear their mark (a token in the form that other sites cannot read). A session is in force until it is
+logged out or its time is over, in this process alone: a cookie that somebody kept is worth nothing afterwards,
+and whoever was let in has to give the token again after a restart.
 """
 
 import hmac
 import secrets
-import time
+import threading
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
@@ -18,8 +19,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobsync.api.clock import boot_sec
+
 COOKIE: Final = "jobsync_session"
 SESSION_SEC: Final = 12 * 3600
+MOST_SESSIONS: Final = 1000  # Only who has the token opens one; a script that logs in for each call drops its oldest.
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -59,6 +63,9 @@ class Guard:
     def __init__(self, auth: str | None) -> None:
         self._auth = auth
         self._secret = secrets.token_bytes(32)
+        self._lock = threading.Lock()
+        # Until when each is in force, the oldest first; by its mark, so that no comparison tells of the cookie itself.
+        self._sessions: dict[str, float] = {}
 
     @property
     def is_open(self) -> bool:
@@ -70,19 +77,28 @@ class Guard:
         return self._auth is not None and _same(token, self._auth)
 
     def new_session(self) -> str:
-        """Open a session."""
-        until = int(time.clock_gettime(time.CLOCK_REALTIME)) + SESSION_SEC
-        named = f"{until}.{secrets.token_hex(8)}"
-        return f"{named}.{self._mark('session', named)}"
+        """Open a session, and give its cookie."""
+        cookie = secrets.token_urlsafe(32)
+        now_sec = boot_sec()
+        with self._lock:
+            while self._sessions:
+                oldest = next(iter(self._sessions))
+                if len(self._sessions) < MOST_SESSIONS and self._sessions[oldest] > now_sec:
+                    break
+                del self._sessions[oldest]
+            self._sessions[self._mark("session", cookie)] = now_sec + SESSION_SEC
+        return cookie
 
     def session_of(self, request: Request) -> str | None:
-        """Give the session of a browser, if it has a valid one."""
+        """Give the session of a browser, if it has one that is in force."""
         cookie = request.cookies.get(COOKIE, "")
-        named, _, mark = cookie.rpartition(".")
-        if not self.is_open or not _same(mark, self._mark("session", named)):
-            return None
-        until = named.partition(".")[0]
-        return cookie if int(until) > time.clock_gettime(time.CLOCK_REALTIME) else None
+        until_sec = self._sessions.get(self._mark("session", cookie), 0.0)
+        return cookie if until_sec > boot_sec() else None
+
+    def end_session(self, request: Request) -> None:
+        """End the session of a browser, for whoever has its cookie."""
+        with self._lock:
+            self._sessions.pop(self._mark("session", request.cookies.get(COOKIE, "")), None)
 
     def form_mark(self, session: str) -> str:
         """Give what a form of this session bears."""
@@ -105,7 +121,7 @@ class Guard:
         return None
 
     def _mark(self, what: str, of: str) -> str:
-        return hmac.new(self._secret, f"{what}|{of}".encode(), sha256).hexdigest()
+        return hmac.new(self._secret, f"{what}|{of}".encode("utf-8", "replace"), sha256).hexdigest()
 
 
 def _same(given: str, right: str) -> bool:
