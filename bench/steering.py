@@ -15,8 +15,11 @@ from psycopg import Connection
 from bench.context import Context
 from bench.figures import Figure, command_for, rounded
 from jobsync.api.cluster import migrate
+from jobsync.core.messages import Beat, Identity
 from jobsync.core.settings import Settings
-from jobsync.postgres.statement import SQL_HOME, Statement, call, run
+from jobsync.postgres.leases import Leases
+from jobsync.postgres.protocol import Protocol
+from jobsync.postgres.statement import SQL_HOME, Statement, run
 
 CALLS = 100
 BEAT_LOOK = ("    select coalesce(array_agg(s.node)", "    -- Whoever is drained leads last of all.")
@@ -62,7 +65,7 @@ def _tables(context: Context, conn: Connection, kind: str, *, asked: bool) -> st
 def _blind_beat() -> str:
     text = (SQL_HOME / "functions" / "beat.sql").read_text()
     first, end = (text.index(mark) for mark in BEAT_LOOK)
-    return f"{text[:first]}    drained := '{{}}'; frozen := false; plan_due := false;\n{text[end:]}"
+    return f"{text[:first]}    drained := '{{}}'; closed := '{{}}'; frozen := false; plan_due := false;\n{text[end:]}"
 
 
 def _blind_take() -> str:
@@ -72,14 +75,13 @@ def _blind_take() -> str:
 
 
 def _beat(prefix: str) -> Statement:
-    types = ("text", "bigint", "bigint", "bigint", "bigint", "boolean")
-    return call("beat", prefix, "node-3", 3, 3, 1, 1, False, types=types)
+    asking = Protocol(prefix, host="bench", pid=1, environment=None)
+    return asking.statement_for(Beat(Identity("node-3", 3, 3), applied_version=1, known_plan_version=1, check=False))
 
 
 def _take(prefix: str) -> Statement:
     """Take where nothing waits: all that a take does before its first job."""
-    types = ("text", "bigint", "integer[]", "integer", "integer")
-    return call("job_take", prefix, "w", 3, [1], 1, 60_000, types=types)
+    return Leases(prefix, "w", lease_ms=60_000, max_crashes=1).take(3, "{1}", 1)
 
 
 def _compared(
