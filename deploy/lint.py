@@ -5,13 +5,17 @@
   KEDA's objects: tests/deploy looks at those.
 * Compose: the models of the Compose specification, which refuse every key that they do not know.
 * Docker: hadolint, where there is a wheel of it for this machine.
-* systemd: `systemd-analyze verify`, where there is one.
+* systemd: `systemd-analyze verify`, where there is one; and that a unit of several instances starts what the image
+  starts, each with a name and a port of its own.
 """
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import compose_pydantic
@@ -36,6 +40,9 @@ def complaints() -> Iterator[str]:
         yield from _said(hadolint, HERE / "docker" / "Dockerfile")
     else:
         sys.stderr.write("lint-deploy: there is no hadolint for this machine: the Dockerfile was not looked at\n")
+    image = (HERE / "docker" / "Dockerfile").read_text()
+    for unit in sorted((HERE / "systemd").glob("*@.service")):
+        yield from (f"{unit.name}: {what}" for what in _instances(unit.read_text(), image))
     if systemd := shutil.which("systemd-analyze"):
         for unit in sorted((HERE / "systemd").glob("*.service")):
             said = _said(systemd, "verify", "--man=no", unit)
@@ -50,6 +57,22 @@ def _said(*command: str | Path) -> Iterator[str]:
     text = (done.stdout + done.stderr).strip()
     if done.returncode:
         yield text or f"{command[0]} ended with exit status {done.returncode}"
+
+
+def _instances(unit: str, image: str) -> Iterator[str]:
+    """Say where two instances of a unit would want the same thing, or run another worker than the image does."""
+    arguments = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
+    for line in arguments:
+        words = line.split()
+        target = json.loads(re.findall(r"^CMD (.*)$", image, re.MULTILINE)[-1])[:2]
+        if words[:2] != target:
+            yield f"it starts {' '.join(words[:2])}, and the image {' '.join(target)}"
+        if "%i" not in dict(pairwise(words)).get("--worker-id", ""):
+            yield "its --worker-id is without %i: two instances would want one name"
+    if not arguments:
+        yield "it has no ExecStart"
+    if not re.search(r"^Environment=HEALTH_PORT=\S*%i", unit, re.MULTILINE):
+        yield "its HEALTH_PORT is without %i: two instances would want one port"
 
 
 def _compose(file: Path) -> Iterator[str]:

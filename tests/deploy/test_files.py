@@ -19,6 +19,7 @@ from jobsync.cli.shared import seconds_of
 from jobsync.web.app import dashboard
 from tests.api.jobs import eventually, query, settings
 from tests.deploy.parts import DEPLOY, DOCKERFILE, DRAIN, WORKER, instruction, load_app, pod_of
+from tests.servers import free_port
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -89,6 +90,25 @@ class Well:
 
     def as_dict(self) -> dict[str, Any]:
         return {}
+
+
+def test_the_instances_of_a_unit_run_this_worker_each_on_a_port_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, server_dsn: str, prefix: str
+) -> None:
+    monkeypatch.setenv("SYNC_DSN", server_dsn)
+    monkeypatch.setenv("SYNC_SQL_APPNAME", prefix)
+    for unit in (unit for unit in UNITS if "@" in unit.stem):
+        name, value = unit_settings(unit)["Environment"].split("=")
+        words = shlex.split(unit_settings(unit)["ExecStart"])
+        assert words[1:3] == instruction("CMD")[:2]
+        ports, ids = [], []
+        for port in (free_port(), free_port()):
+            monkeypatch.setenv(name, value.replace("%i", str(port)))
+            ids.append(words[words.index("--worker-id") + 1].replace("%i", str(port)))
+            app = load_app()
+            ports.append(app.HEALTH_PORT)
+            assert isinstance(getattr(app, words[2].partition(":")[2])(), ProcessingWorker)
+        assert (len(set(ports)), len(set(ids))) == (2, 2)
 
 
 def test_paths_are_answered() -> None:
