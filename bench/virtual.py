@@ -13,9 +13,10 @@ from jobsync import TokenSet
 from jobsync.core import messages as m
 from jobsync.core.planning import make_plan
 from jobsync.core.pool import pool_of
+from jobsync.postgres.opening import Greeting
 from jobsync.postgres.protocol import Protocol
 from jobsync.postgres.schema import ensure_schema
-from jobsync.postgres.statement import run
+from jobsync.postgres.statement import run, statement
 
 TIMEOUT_MS = 15_000
 
@@ -45,6 +46,7 @@ class VirtualFleet:
         ensure_schema(self.conn, prefix)
         self.prefix = prefix
         self._total_tokens = total_tokens
+        self._server = Greeting(*run(self.conn, statement("hello", prefix))[0])
         self._protocol = Protocol(prefix, host="bench", pid=0, environment=None)
         self._identities: dict[str, m.Identity] = {}
         self.held: dict[str, TokenSet] = {}
@@ -66,9 +68,8 @@ class VirtualFleet:
 
     def register(self, name: str) -> None:
         """Let a member in; it holds nothing yet."""
-        answer, _ = self.ask(
-            m.Register(name, self._total_tokens, "double_sha256", TIMEOUT_MS, TIMEOUT_MS, 600, "1", "1")
-        )
+        where = str(self._server.system_id), str(self._server.timeline)
+        answer, _ = self.ask(m.Register(name, self._total_tokens, "double_sha256", TIMEOUT_MS, TIMEOUT_MS, 600, *where))
         assert isinstance(answer, m.Registration)
         assert answer.incarnation is not None
         assert answer.bind is not None

@@ -10,6 +10,7 @@ import pytest
 from bench import steering
 from bench.__main__ import BENCHES
 from bench.context import Context
+from bench.virtual import VirtualFleet
 from tests.api.jobs import query
 from tests.docs.pages import ROOT
 
@@ -26,6 +27,17 @@ def test_every_bench_measures_something(name: str, tmp_path: Path) -> None:
     figures = json.loads(report.read_text())["figures"]
     assert figures
     assert not any(figure["reached"].startswith("not measured") for figure in figures), done.stderr
+
+
+def test_members_without_processes_join_and_leave(server_dsn: str, prefix: str) -> None:
+    fleet = VirtualFleet(server_dsn, prefix, 100)
+    try:
+        for name in "abc":
+            fleet.join(name)
+        fleet.leave("b")
+        assert [len(fleet.held[name]) for name in fleet.names] == [51, 50]  # And the lead.
+    finally:
+        fleet.close()
 
 
 def test_what_is_cut_out_of_statements_and_compared_is_there(
