@@ -10,13 +10,14 @@ called most, is done without them, too.
 import gc
 import sys
 
+OBJECTS_BETWEEN_SEARCHES = 50_000
+
 
 def main() -> None:
     """Run the command, and end the process with its exit status."""
-    if sys.argv[1:2] == ["status"]:
-        # A third of what that process costs is Python's search for garbage: while modules are loaded, and again at the
-        # end, when all of it goes anyway. It lives a fifth of a second, and is spared that.
-        gc.disable()
+    # A third of what a command costs is Python's search for garbage: while modules are loaded, and again at the end,
+    # when all of it goes anyway. Most live half a second and make less than this; those that live long are searched.
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 10, 10)
     from jobsync.cli.output import OutputLost, guard, status_of_loss  # noqa: PLC0415 - after the above
 
     guard()
@@ -25,6 +26,7 @@ def main() -> None:
             _run()
         finally:
             sys.stdout.flush()
+            gc.freeze()
     except OutputLost as lost:
         sys.exit(status_of_loss(lost))
     except KeyboardInterrupt:
@@ -50,9 +52,5 @@ def _status(arguments: list[str]) -> None:
     from jobsync.cli.status import asked_alone, run_alone  # noqa: PLC0415 - see `main`
 
     asked = asked_alone(arguments)
-    if asked is None:
-        gc.enable()
-        return
-    status = run_alone(asked)
-    gc.freeze()
-    sys.exit(status)
+    if asked is not None:
+        sys.exit(run_alone(asked))
