@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_line_and_a_status_of_its_own(
         assert status_of(monkeypatch, "cordon alpha", disk, err) == UNWRITTEN
         assert status_of(monkeypatch, "freeze --json", pipe, err) == READER_GONE
     assert sql("select verb from t_steering order by verb") == [("cordon",), ("freeze",)]
-    assert "what was changed stays changed" in err.getvalue()
+    assert "what was done by then stays done" in err.getvalue()
 
 
 @needs_full
@@ -159,5 +159,5 @@ def test_a_question_is_no_part_of_the_answer(
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     assert agreed("cancel 2 jobs", nothing) is does
     out, err = capsys.readouterr()
-    assert err.startswith("Cancel 2 jobs? [y/N] ")
+    assert err.startswith("Cancel 2 jobs? [y/N] " + ("" if typed else "\n"))  # Nothing is written behind a question.
     assert (json.loads(out) if out else None) == (None if does else nothing)

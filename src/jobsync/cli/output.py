@@ -95,7 +95,7 @@ def status_of_loss(lost: OutputLost) -> int:
     if lost.is_reader_gone:
         return READER_GONE
     sys.stderr.write(
-        f"jobsync: standard output cannot be written: {lost}; the report is lost, what was changed stays changed\n"
+        f"jobsync: standard output cannot be written: {lost}; the report is lost, what was done by then stays done\n"
     )
     return UNWRITTEN
 

@@ -122,7 +122,13 @@ def agreed(what: str, nothing: object | None) -> bool:
     is_heard = sys.stdin.isatty()
     if is_heard:
         say(f"{what[0].upper()}{what[1:]}? [y/N] ", err=True, end="")
-        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        typed = ""
+        try:
+            typed = sys.stdin.readline()
+        finally:
+            if not typed.endswith("\n"):  # Ctrl-C or Ctrl-D: the cursor stands behind the question still.
+                say("", err=True)
+        if typed.strip().lower() in {"y", "yes"}:
             return True
     if nothing is not None:
         say_json(nothing)

@@ -42,7 +42,9 @@ def picture(look: Look | None, error: str | None, width: int, height: int | None
     moves = _moves(look)
     below = [_queue(look), *_history(look, width)]
     rows = None if height is None else max(1, height - len(lines) - len(moves) - len(below) - 6)
-    lines += [*moves, Text(), _nodes(look.status.nodes, tones, rows, width), Text(), *below, _footer()]
+    lines += [*moves, Text(), _nodes(look.status.nodes, tones, rows, width), Text(), *below]
+    if height is not None:  # A picture that is printed once has no keys.
+        lines.append(_footer())
     return Group(*lines)
 
 
