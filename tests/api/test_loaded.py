@@ -30,6 +30,7 @@ with Job("alone", coordination_config=None) as job:
     with job.leader(timeout=0) as lead:
         assert lead.held
     assert job.status().healthy and job.health().is_ready and len(job.get_audit()) == 2
+    job.register_lock("a", "elsewhere-%")
     assert job.get_active_nodes() and not job.list_locks()
 """
 

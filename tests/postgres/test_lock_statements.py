@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from jobsync.postgres.locks import LockRow, LockStatements, NewLock, lock_row
+from jobsync.core.pins import NewLock
+from jobsync.postgres.locks import LockRow, LockStatements, lock_row
 from jobsync.postgres.statement import run
 from tests.postgres.support import Fleet, at_once
 

@@ -11,10 +11,11 @@ from typing import Any
 from jobsync.core import messages as m
 from jobsync.core.leases import Instant
 from jobsync.core.member import Member
+from jobsync.core.pins import NewLock
 from jobsync.core.pool import pool_of
 from jobsync.core.settings import Settings
 from jobsync.core.tokens import TokenSet
-from jobsync.postgres.locks import LockStatements, NewLock
+from jobsync.postgres.locks import LockStatements
 from jobsync.postgres.statement import call
 from jobsync.postgres.virtual_server import PREFIX, VirtualServer
 from jobsync.simulation.checkers import Violated

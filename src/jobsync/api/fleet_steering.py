@@ -9,10 +9,11 @@ from jobsync.api.fleet_values import NodeLoad, Pruned
 from jobsync.api.lock_checks import checked_days, checked_patterns
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
+from jobsync.core.pins import NewLock
 from jobsync.core.queue.new_job import checked_text
 from jobsync.core.queue.steering import checked_days as checked_retention
 from jobsync.core.tasks import as_task
-from jobsync.postgres.locks import LockStatements, NewLock
+from jobsync.postgres.locks import LockStatements
 from jobsync.postgres.overview import list_nodes, read_cluster
 from jobsync.postgres.queue_admin import PRUNE_AT_MOST
 from jobsync.postgres.records import Records

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from jobsync import postgres
 from jobsync.api.lock_checks import checked_days, checked_patterns, is_storable
 from jobsync.api.membership import Membership
 from jobsync.core.errors import InvalidArgument
+from jobsync.core.pins import NewLock
 from jobsync.core.tasks import Task, TaskId, as_task
 
 log = logging.getLogger("jobsync")
@@ -75,7 +75,7 @@ class LockMethods(Membership):
         if desk is not None and checked:
             desk.register(list(checked.values()), days)
 
-    def _checked(self, lock: LockTuple) -> "postgres.NewLock":
+    def _checked(self, lock: LockTuple) -> NewLock:
         if not isinstance(lock, tuple | list) or not 2 <= len(lock) <= 3:
             raise InvalidArgument(f"{lock!r} is no lock: give (task id, patterns, reason)")
         task, patterns = lock[0], lock[1]
@@ -85,4 +85,4 @@ class LockMethods(Membership):
             raise InvalidArgument(
                 f"the reason of the lock on task {text!r} is {reason!r}: give a text without NUL, or None"
             )
-        return postgres.NewLock(text, self._token_of_text(text), checked_patterns(text, patterns), reason)
+        return NewLock(text, self._token_of_text(text), checked_patterns(text, patterns), reason)

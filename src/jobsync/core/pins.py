@@ -51,6 +51,16 @@ class Pin:
     patterns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NewLock:
+    """One task that is to be pinned, and the ordered patterns of the nodes that may have it."""
+
+    task_id: str
+    token: int
+    patterns: tuple[str, ...]
+    reason: str | None
+
+
 def choose(patterns: Sequence[str], names: Iterable[str]) -> tuple[int, tuple[str, ...]] | None:
     """Find the first pattern that matches any of the names: its place among the patterns, and its matches.
 

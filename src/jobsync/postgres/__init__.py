@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Final
 from jobsync.core.first_use import at_first_use
 
 if TYPE_CHECKING:
-    from jobsync.postgres.locks import NewLock
     from jobsync.postgres.overview import list_nodes
     from jobsync.postgres.reception import connect
     from jobsync.postgres.records import Records
 
 __all__ = [
-    "NewLock",
     "Records",
     "connect",
     "list_nodes",
@@ -32,7 +30,6 @@ __all__ = [
 
 # What the api uses once a job is entered, and no sooner: see "What is loaded when" in ARCHITECTURE.md.
 _HOMES: Final = {
-    "jobsync.postgres.locks": "NewLock",
     "jobsync.postgres.overview": "list_nodes",
     "jobsync.postgres.reception": "connect",
     "jobsync.postgres.records": "Records",

@@ -4,18 +4,9 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobsync.core.pins import NewLock
 from jobsync.postgres.records import int_array, text_array
 from jobsync.postgres.statement import Row, Statement, statement
-
-
-@dataclass(frozen=True, slots=True)
-class NewLock:
-    """One task and the ordered patterns of the nodes that may have it."""
-
-    task_id: str
-    token: int
-    patterns: tuple[str, ...]
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

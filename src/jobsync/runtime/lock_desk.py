@@ -8,7 +8,8 @@ provider keeps nobody waiting. A change of locks takes effect by itself: a trigg
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobsync.postgres.locks import LockRow, LockStatements, NewLock, lock_row
+from jobsync.core.pins import NewLock
+from jobsync.postgres.locks import LockRow, LockStatements, lock_row
 from jobsync.postgres.pool import Pool
 from jobsync.postgres.statement import Statement
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobsync.core import messages as m
+from jobsync.core.pins import NewLock
 from jobsync.core.pool import LEADERSHIP
 from jobsync.core.settings import Settings
-from jobsync.postgres.locks import LockStatements, NewLock
+from jobsync.postgres.locks import LockStatements
 from jobsync.postgres.statement import Statement, call
 from jobsync.postgres.virtual_server import PREFIX
 from jobsync.simulation.process import Process
