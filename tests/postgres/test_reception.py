@@ -1,8 +1,10 @@
 """The first visit: what is said of a place that cannot be visited, without a password in it."""
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from jobsync import CoordinationConfig, InvalidSettings
+from jobsync import CoordinationConfig, InvalidSettings, JobQueue, NewJob
 from jobsync.core.settings import Settings
 from jobsync.postgres.reception import place_of
 
@@ -43,3 +45,17 @@ def test_a_mistake_in_a_connection_string_is_named() -> None:
     dsn = "host=127.0.0.1 password='zebra quokka' sslmod=require"
     with pytest.raises(InvalidSettings, match='invalid connection option "sslmod"'):
         place_of(settings(dsn), dsn)
+
+
+def test_a_database_without_an_encoding_gives_text_and_no_bytes(server_dsn: str, prefix: str) -> None:
+    """One that was made under LC_ALL=C is SQL_ASCII, and its sessions speak that unless they ask for another."""
+    name = f"{prefix}ascii"
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(f"create database {name} template template0 encoding SQL_ASCII locale 'C'".encode())
+        try:
+            given = settings(make_conninfo(server_dsn, dbname=name))
+            with JobQueue(given) as queue:
+                queue.enqueue_many(NewJob("digest", {"number": number}) for number in range(3))
+                assert [job.kind for job in queue.list_jobs()] == ["digest"] * 3
+        finally:
+            admin.execute(f"drop database {name} with (force)".encode())

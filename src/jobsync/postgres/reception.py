@@ -64,6 +64,8 @@ def place_of(settings: Settings, dsn: str | None) -> Place:
         told = redact(str(error), (settings.password, dsn, *pieces))
         raise InvalidSettings(f"dsn is no valid connection string: {told}") from None
     given.setdefault("connect_timeout", CONNECT_TIMEOUT_SEC)
+    # Left to itself the session takes the database's own: with SQL_ASCII, psycopg gives every text as bytes.
+    given["client_encoding"] = "utf8"
     secrets = (*(str(given[key]) for key in ("password", "sslpassword") if given.get(key)), *pieces)
     where = f"{given.get('host', 'the local socket')}:{given.get('port', 5432)}"
     shown = f"PostgreSQL at {where}, database {given.get('dbname')!r}, user {given.get('user')!r}"
