@@ -1,11 +1,14 @@
 """`jobsync cordon`, `drain`, `freeze`, `resume`: what they say, record and refuse."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from jobsync.api.cluster import Cluster
+from jobsync.api.fleet_values import NodeLoad
 from jobsync.cli.shared import seconds_of
 from jobsync.core.errors import InvalidArgument
 from tests.cli.conftest import Command
@@ -67,6 +70,21 @@ def test_waiting_for_a_drain_ends_when_nothing_is_held_or_the_time_is_over(run: 
     assert (
         run("drain", "beta", "--wait", "5s").stdout == "node 'beta' is drained and holds nothing: it may be stopped\n"
     )
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_a_look_that_takes_long_is_a_part_of_the_time_to_wait(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a pod may take for its end is over before SIGTERM comes."""
+    looks = list[str]()
+
+    def slow(_: Cluster, node: str) -> NodeLoad:
+        looks.append(node)
+        threading.Event().wait(0.3)
+        return NodeLoad(tokens=0, jobs=1)
+
+    monkeypatch.setattr(Cluster, "load_of", slow)
+    assert run("drain", "beta", "--wait", "0.5s").exit_code == 1
+    assert len(looks) <= 3
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobsync.api.clock import boot_sec
 from jobsync.cli.options import Appname, AsJson, Dsn
 from jobsync.cli.output import say
 from jobsync.cli.shared import NOTHING, asked, at, count, say_json, seconds_of, shown, who_asks
@@ -135,14 +136,13 @@ def _tell(verb: str, node: str | None, text: str, refusal: str, *, done: bool, a
 
 
 def _await_empty(cluster: "Cluster", node: str, wait_sec: float, *, as_json: bool) -> None:
-    """Look again and again until the node holds nothing."""
+    """Look again and again until the node holds nothing, or the time is over: looks take time, too."""
     pause = threading.Event()
-    looks = max(1, round(wait_sec / LOOK_EVERY_SEC))
-    for _ in range(looks):
-        load = cluster.load_of(node)
-        if not load.tokens and not load.jobs:
-            break
+    give_up_sec = boot_sec() + wait_sec
+    load = cluster.load_of(node)
+    while (load.tokens or load.jobs) and boot_sec() < give_up_sec:
         pause.wait(LOOK_EVERY_SEC)
+        load = cluster.load_of(node)
     empty = not load.tokens and not load.jobs
     if as_json:
         say_json({"verb": "drain", "node": node, "empty": empty, "tokens": load.tokens, "jobs": load.jobs})
