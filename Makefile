@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Hundreds of the tests' processes would compile what they import, each for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-queue example test test-slow test-pooler chaos audit lint lint-deploy fix model mutants bench clean simulate
+.PHONY: help setup demo demo-queue example test test-slow test-pooler image-test chaos audit lint lint-deploy fix model mutants bench clean simulate
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,9 @@ test-slow: $(READY)  ## the tests that take minutes
 test-pooler: $(READY)  ## what goes through PgBouncer (Debian's package, which this installs as root)
 	@command -v pgbouncer > /dev/null || test -x /usr/sbin/pgbouncer || apt-get install -y -qq pgbouncer
 	@$(BIN)/python -m pytest tests/chaos/test_pooler.py
+
+image-test: $(READY)  ## the image built, and run by Docker: alone, by the Compose file, as pods (no Docker: Debian's, as root)
+	@$(BIN)/python -m tests.deploy.engine
 
 chaos: $(READY)  ## real processes in bad weather: make chaos MINUTES=30 (as root with iptables: DROP and RST too)
 	@command -v iptables > /dev/null || test -x /usr/sbin/iptables || apt-get install -y -qq iptables || true

@@ -3,6 +3,7 @@
 import re
 import shlex
 import threading
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -214,6 +215,13 @@ def test_the_image_is_built_from_what_it_is_given() -> None:
     for name in (name for each in copied for name in each):
         assert f"!{name}" in allowed
         assert (root / name).exists()
+
+
+def test_the_image_has_every_extra_that_a_worker_may_ask_for() -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    elsewhere = {"all", "dev", "docs", "embedded", "examples"}
+    for named in re.findall(r"\[([a-z,]+)\]\"", DOCKERFILE.read_text()):
+        assert set(named.split(",")) == project["optional-dependencies"].keys() - elsewhere
 
 
 def test_the_page_shows_every_file_that_it_opens() -> None:
