@@ -163,6 +163,7 @@ def test_nobody_is_killed_before_a_worker_has_had_its_time() -> None:
 
 
 def test_pods_run_as_nobody_special() -> None:
+    """What the restricted one of Kubernetes' Pod Security Standards asks for, which refuses all others."""
     user = instruction("USER")[0]
     assert int(user) > 0
     for document in documents():
@@ -170,6 +171,7 @@ def test_pods_run_as_nobody_special() -> None:
             continue
         assert pod["securityContext"]["runAsNonRoot"]
         assert str(pod["securityContext"]["runAsUser"]) == user
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
