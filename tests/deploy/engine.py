@@ -60,7 +60,7 @@ def _own_daemon() -> Iterator[None]:
         subprocess.run(["apt-get", "install", "--yes", "-qq", "docker.io", "debootstrap"], check=True)
     DATA.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix="docker-", ignore_cleanup_errors=True) as short,  # A socket's path is short.
+        tempfile.TemporaryDirectory(prefix="docker-") as short,  # A socket's path is short.
         (DATA.parent / "engine.log").open("w") as log,
     ):
         host = f"unix://{short}/docker.sock"
@@ -76,6 +76,10 @@ def _own_daemon() -> Iterator[None]:
             finally:
                 _docker("image", "prune", "--force")  # What the tests' builds have replaced.
                 daemon.terminate()
+                daemon.wait()
+                subprocess.run(
+                    ["umount", f"{short}/run/netns/default"], capture_output=True, check=False
+                )  # It forgets.
 
 
 def _wait_for(daemon: "subprocess.Popen[bytes]") -> None:
