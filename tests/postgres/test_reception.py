@@ -5,6 +5,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from jobsync import CoordinationConfig, InvalidSettings, JobQueue, NewJob
+from jobsync.api.doctor import diagnose
 from jobsync.core.settings import Settings
 from jobsync.postgres.reception import place_of
 
@@ -57,5 +58,6 @@ def test_a_database_without_an_encoding_gives_text_and_no_bytes(server_dsn: str,
             with JobQueue(given) as queue:
                 queue.enqueue_many(NewJob("digest", {"number": number}) for number in range(3))
                 assert [job.kind for job in queue.list_jobs()] == ["digest"] * 3
+            assert any("encoding is SQL_ASCII" in finding.text for finding in diagnose(given).findings)
         finally:
             admin.execute(f"drop database {name} with (force)".encode())

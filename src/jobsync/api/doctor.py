@@ -115,7 +115,7 @@ class _Doctor:
     def _server(self) -> Iterator[Finding]:
         sent = now()
         row = self._inquiry.run(statement("doctor_server", self._prefix))[0]
-        version, standby, durable, role, database_now, backend_pid, port, sessions, most, autovacuum = row
+        version, standby, durable, role, database_now, backend_pid, port, sessions, most, autovacuum, encoding = row
         skew_sec = database_now.timestamp() - (sent.wall_sec + now().wall_sec) / 2
         yield ok("server", f"PostgreSQL {version}, as role {role!r}")
         if standby:
@@ -126,6 +126,9 @@ class _Doctor:
             yield problem("server", text, "switch fsync on in postgresql.conf")
         if not autovacuum:
             yield problem("server", "autovacuum is off: dead rows stay for ever", "switch autovacuum on")
+        if encoding != "UTF8":
+            text = f"the database's encoding is {encoding}: an enqueue with characters that it lacks is refused"
+            yield note("server", text, "make a database with encoding 'UTF8' if jobs may hold any text")
         if sessions > FULL * most:
             text = f"{sessions} of {most} connections are in use"
             yield problem("connections", text, "raise max_connections, or give the application's own pools fewer")

@@ -8,4 +8,5 @@ select current_setting('server_version') as version,
        inet_client_port() as client_port,
        (select count(*)::integer from pg_stat_activity a where a.backend_type = 'client backend') as sessions,
        current_setting('max_connections')::integer as max_sessions,
-       current_setting('autovacuum') = 'on' as autovacuum
+       current_setting('autovacuum') = 'on' as autovacuum,
+       current_setting('server_encoding') as encoding
