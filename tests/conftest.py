@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from jobsync.postgres.embedded import acquire
+from tests.schemas import Schemas
 from tests.servers import (
     RUN_DIR_VARIABLE,
     PrivateServer,
@@ -102,6 +103,24 @@ def prefix(server_dsn: str) -> Iterator[str]:
     prefix = f"t_{secrets.token_hex(4)}_"
     yield prefix
     drop_all(server_dsn, prefix)
+
+
+@pytest.fixture(scope="session")
+def schemas(server_dsn: str) -> Iterator[Schemas]:
+    """Give the schemas of this process that serve one test after the other."""
+    schemas = Schemas(server_dsn)
+    yield schemas
+    for prefix in schemas.free():
+        drop_all(server_dsn, prefix)
+
+
+@pytest.fixture
+def tables(server_dsn: str, schemas: Schemas) -> Iterator[str]:
+    """Give the prefix of tables that stand as new: for tests that leave no thread and no process behind."""
+    prefix = schemas.lend(f"t_{secrets.token_hex(4)}_")
+    yield prefix
+    if not schemas.take_back(prefix):
+        drop_all(server_dsn, prefix)
 
 
 @pytest.fixture
