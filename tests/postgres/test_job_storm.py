@@ -7,18 +7,19 @@ its end is asked for, so what overlaps here overlapped indeed.
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import pairwise
 from threading import Event, Lock, Thread
 from time import monotonic
 
 import pytest
+from psycopg.errors import DeadlockDetected
 
 from tests.postgres.queue_hands import Hands, Took
 from tests.postgres.support import Fleet
 
-STORM_SEC = 5.0
 LONGEST_STORM_SEC = 60.0
+ENQUEUE_PAUSE_SEC = 0.02  # Without it, jobs pile up, and most are run when the storm is over.
 ENOUGH_ENDS, ENOUGH_IN_LINE = 300, 10
 DRAIN_SEC = 60.0
 LIMITS = {"limited": (3, None), "keyed": (None, 1), "both": (4, 2), "plain": (None, None), "line": (None, None)}
@@ -100,8 +101,9 @@ class Watch:
 class Storm:
     """The players, and what went wrong."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, sec: float) -> None:
         self.fleet = fleet
+        self.sec = sec
         self.watch = Watch()
         self.quiet = Event()  # enqueuers and operators have stopped
         self.over = Event()
@@ -116,7 +118,7 @@ class Storm:
         enough = len(self.watch.ends) > ENOUGH_ENDS and all(
             len(self.watch.spans_of(line)) > ENOUGH_IN_LINE for line in LINES
         )
-        return for_sec > (STORM_SEC if enough else LONGEST_STORM_SEC)
+        return for_sec > (self.sec if enough else LONGEST_STORM_SEC)
 
     def hands(self) -> Hands:
         return Hands(self.fleet.connect(), self.fleet.prefix)
@@ -143,6 +145,7 @@ class Storm:
             limit_key = dice.choice(KEYS) if kind in {"keyed", "both"} else None
             with self.watch.lock if affinity else nullcontext():  # One at a time: an order is one of commits.
                 self._enqueue(hands, dice, kind, affinity, limit_key)
+            self.quiet.wait(ENQUEUE_PAUSE_SEC)
 
     def _enqueue(
         self, hands: Hands, dice: random.Random, kind: str, affinity: str | None, limit_key: str | None
@@ -184,7 +187,11 @@ class Storm:
             self.watch.stop(each)
         hands.fence(node)
         hands.recover()
-        if hands.recover() == 0 and took and hands.done(took) != {t.id for t in took}:
+        # The sweep passes over a lease that an operator holds just now; until it is swept, who is first is heard.
+        swept = not hands.sql(
+            "select epoch from sync_job_lease where epoch = any ($1::bigint[])", [t.epoch for t in took]
+        )
+        if swept and took and hands.done(took) != {t.id for t in took}:
             self.watch.wrong.append(f"late results of {took} were taken")
         fresh = next(self.incarnations)
         hands.join(fresh)
@@ -216,7 +223,8 @@ class Storm:
     def steer(self, hands: Hands, dice: random.Random) -> None:
         while not self.quiet.is_set():
             some = dice.sample(sorted(self.watch.what), min(len(self.watch.what), 5))
-            with self.watch.meddling(some):
+            # Who change several jobs at once may meet in a deadlock: it undoes one of them, and the product asks again.
+            with self.watch.meddling(some), suppress(DeadlockDetected):
                 self._meddle(hands, dice, some)
             hands.prune(0.5 / 86400)
             self.quiet.wait(0.02)
@@ -242,9 +250,9 @@ class Storm:
                 hands.recover()
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_storm_leaves_every_job_ended_once_and_nothing_behind(fleet: Fleet, seed: int) -> None:
-    storm = Storm(fleet)
+@pytest.mark.parametrize(("seed", "sec"), [(1, 2.0), pytest.param(2, 10.0, marks=pytest.mark.slow)])
+def test_a_storm_leaves_every_job_ended_once_and_nothing_behind(fleet: Fleet, seed: int, sec: float) -> None:
+    storm = Storm(fleet, sec)
     others = [storm.play(storm.enqueue, seed * 100 + i) for i in range(2)]
     others += [storm.play(storm.steer, seed * 100 + 10 + i) for i in range(2)]
     workers = [storm.play(storm.work, seed * 100 + 20 + i) for i in range(6)]
