@@ -84,8 +84,13 @@ AFTER = {
         "`settled` counts from the plan until all had arrived; a token that passes between two live nodes stays with "
         "the old one for most of that time. `uncovered` counts from the old owner's own word of when it ceased to "
         "believe in the token. When a process died nobody can say: what it had counts from the last sign of life that "
-        "whoever fenced it had seen, a session or a beat. Each hand-over is a row of `sync_handover`, kept as long as "
-        "the rebalance. What a node gave up and got back itself, after a restart for instance, belongs to no rebalance."
+        "whoever fenced it had seen, a session or a beat. A hand-over belongs to the plan that last changed what its "
+        "old owner should hold, however long it takes and whatever is planned for others meanwhile; after a death, to "
+        "the first plan made then.\n\n"
+        "Each hand-over is a row of `sync_handover`, kept as long as the rebalance. What a node gave up and got back "
+        "itself, after a restart that was quicker than a fence for instance, belongs to no rebalance: `explain` shows "
+        "it, and the query `uncovered` of the [cheat sheet](../operate/cheatsheet.md). While nodes of schema version 5 "
+        "or older run beside newer ones, what those give up is not told: `uncovered` is then at least what it says."
     ),
     "worker": (
         "The target is a `ProcessingWorker`, a subclass of it, or a function without arguments that gives one. The "
@@ -106,7 +111,7 @@ JSON: dict[str, tuple[str, tuple[type, ...]]] = {
     "tokens": ("a list of HeldRange, each with its `size`", (fleet_values.HeldRange,)),
     "locks list": ("a list of LockStatus", (fleet_values.LockStatus,)),
     "history": ("a list of PastRebalance", (fleet_values.PastRebalance, fleet_values.TokenMove)),
-    "explain": ("one Explanation; `lock` as in `locks list`", (fleet_values.Explanation, fleet_values.PastMove)),
+    "explain": ("one Explanation; `lock` as in `locks list`", (fleet_values.Explanation, fleet_values.PastOwner)),
     "plan": ("one DryRun", (fleet_values.DryRun,)),
     "cordon": ("an object of `verb`, `node`, `changed`", ()),
     "drain": ("an object of `verb`, `node`, `changed`; with `--wait`: `verb`, `node`, `empty`, `tokens`, `jobs`", ()),

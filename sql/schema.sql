@@ -429,7 +429,7 @@ create table sync_handover (
     fence_rule   text,         -- by which rule it was fenced; null: it gave them up
     to_node      text,
     epoch        bigint,       -- of the grant
-    plan_version bigint,       -- of the distribution that the new owner followed
+    plan_version bigint,       -- of the distribution that took them away, or was the first after a fence; else the new owner's
     granted_at   timestamptz
 );
 create index sync_handover_plan_version on sync_handover (plan_version);
@@ -2158,15 +2158,16 @@ create or replace function sync_note_handover(_name text, _epoch bigint, _plan_v
 language sql as $$
     with uncovered as (
         delete from sync_handover h where h.granted_at is null and h.tokens && _tokens
-        returning h.tokens, h.from_node, h.uncovered_at, h.fence_rule
+        returning h.tokens, h.from_node, h.uncovered_at, h.fence_rule, h.plan_version
     ), never_owned as (
         select _tokens - coalesce((select range_agg(r) from uncovered u, unnest(u.tokens) r), '{}') as tokens
     )
     insert into sync_handover (tokens, from_node, uncovered_at, fence_rule, to_node, epoch, plan_version, granted_at)
-    select u.tokens * _tokens, u.from_node, u.uncovered_at, u.fence_rule, _name, _epoch, _plan_version, clock_timestamp()
+    select u.tokens * _tokens, u.from_node, u.uncovered_at, u.fence_rule, _name, _epoch, coalesce(u.plan_version, _plan_version),
+           clock_timestamp()
     from uncovered u
     union all
-    select u.tokens - _tokens, u.from_node, u.uncovered_at, u.fence_rule, null, null, null, null
+    select u.tokens - _tokens, u.from_node, u.uncovered_at, u.fence_rule, null, null, u.plan_version, null
     from uncovered u where not isempty(u.tokens - _tokens)
     union all
     select o.tokens, null, null, null, _name, _epoch, _plan_version, clock_timestamp()
@@ -2291,7 +2292,8 @@ begin
     -- Hand-overs stay as long as the distribution that they belong to, and what is still nobody's as long as any would.
     delete from sync_handover h where h.ctid = any (array(
         select o.ctid from sync_handover o
-        where o.plan_version < coalesce((select min(b.plan_version) from sync_rebalance b), o.plan_version + 1)
+        where (o.granted_at is not null
+               and o.plan_version < coalesce((select min(b.plan_version) from sync_rebalance b), o.plan_version + 1))
            or (o.granted_at is null and o.uncovered_at < clock_timestamp() - _rebalance_days * interval '1 day')
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;
@@ -2523,6 +2525,8 @@ begin
     if not found then
         return null;
     end if;
+    -- What fenced nodes and those who left had is dealt anew by this one.
+    update sync_handover h set plan_version = version where h.granted_at is null and h.plan_version is null and _tokens_moved > 0;
     delete from sync_target t where not _nodes ? t.node;
     insert into sync_target as t (node, tokens, plan_version, takes_tokens)
     select e.key, e.value::int4multirange, version, (_nodes -> e.key)::boolean from jsonb_each_text(_targets) e
@@ -2585,8 +2589,11 @@ begin
     -- gaps (seen on 15 and 18).
     delete from sync_grant g where g.node = _name and g.tokens && _give and isempty(g.tokens - _give);
     update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
-    insert into sync_handover (tokens, from_node, uncovered_at)
-    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms' where freed is not null;
+    -- The target names the distribution that changed it last; one that came since, and changed others', took nothing from here.
+    insert into sync_handover (tokens, from_node, uncovered_at, plan_version)
+    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms',
+           (select t.plan_version from sync_target t where t.node = _name)
+    where freed is not null;
     perform sync_note_applied(_name);
     perform sync_notify_takers(_name, _give);
     return true;
@@ -2648,8 +2655,8 @@ begin
     return mod(number, _total_tokens)::integer;
 end $$;
 
--- The longest time, in milliseconds, that any token which arrived under a distribution was without an owner. Null: each of
--- them had none before, or none has arrived. What came back to the node that had it moved by no plan.
+-- The longest time, in milliseconds, that any token which a distribution moved was without an owner. Null: each of them had
+-- none before, or none has arrived. What came back to the node that had it moved by no plan.
 create or replace function sync_uncovered_ms(_plan_version bigint) returns bigint
 language sql stable as $$
     select ceil(1000 * extract(epoch from max(greatest(h.granted_at - h.uncovered_at, interval '0'))))::bigint

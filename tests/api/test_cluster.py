@@ -1,5 +1,6 @@
 """Looking at a fleet and steering it, without joining it: `open_cluster`."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from jobsync import InvalidArgument, Job, SchemaError
 from jobsync.api.cluster import Cluster, open_cluster
 from jobsync.postgres.schema import latest_version
+from jobsync.runtime.clock import boot_sec
 from tests.api.jobs import TOKENS, eventually, owned_by, query, settings, task_for_each_token
 
 
@@ -110,6 +112,30 @@ def test_the_history_tells_how_long_the_tokens_took_to_arrive(cluster: Cluster, 
         cluster.history(0)
 
 
+def test_a_callback_that_takes_its_time_is_seen_in_the_history(cluster: Cluster, server_dsn: str, prefix: str) -> None:
+    config = settings(server_dsn, prefix)
+    may_end = threading.Event()
+    let_go: list[float] = []
+
+    def lets_go_late(_: set[int]) -> None:
+        let_go.append(boot_sec())
+        may_end.wait(30)
+
+    with (
+        Job("a", coordination_config=config, on_tokens_removed=lets_go_late),
+        Job("b", coordination_config=config) as b,
+    ):
+        eventually(lambda: let_go)
+        eventually(lambda: boot_sec() > let_go[0] + 0.4)
+        may_end.set()
+        eventually(lambda: len(b.my_tokens) == TOKENS / 2)
+        took_ms = 1000 * (boot_sec() - let_go[0])
+        joined, started = cluster.history()
+    assert started.uncovered_ms is None
+    assert joined.uncovered_ms is not None
+    assert 400 <= joined.uncovered_ms <= took_ms + 1000  # The callback begins a little after the belief has ended.
+
+
 def test_an_explanation_names_the_token_the_owner_the_rule_and_the_past(
     cluster: Cluster, server_dsn: str, prefix: str
 ) -> None:
@@ -121,10 +147,11 @@ def test_an_explanation_names_the_token_the_owner_the_rule_and_the_past(
         assert (told.token, told.owner, told.intended, told.lock) == (a.task_to_token(task), "b", "b", None)
         assert told.epoch == b.claim(task).epoch
         assert told.rule.startswith("no lock")
-        assert [(move.reason, move.source, move.target) for move in told.past] == [
-            ("join", "a", "b"),
-            ("start", None, "a"),
-        ]
+        now, before = told.past
+        assert (now.node, now.epoch, now.reason, now.until) == ("b", told.epoch, "join", None)
+        assert (before.node, before.reason, before.uncovered_ms) == ("a", "start", None)
+        assert before.until is not None
+        assert before.since < before.until <= now.since
         cluster.add_lock(task, ["gone-%", "a"], reason="fast disk", by="me")
         eventually(lambda: cluster.explain(task).owner == "a")
         told = cluster.explain(task)

@@ -78,10 +78,11 @@ def test_an_explanation_says_who_and_why(run: Command) -> None:
     text = run("explain", task).stdout
     assert "beta, epoch 12, since " in text
     assert "no lock on its token" in text
-    assert "join: alpha to beta" in text
-    assert "start: nobody to alpha" in text
+    assert "beta, epoch 12, join, after 3 ms without an owner" in text
+    assert [line.rstrip() for line in text.splitlines()][-1].endswith("alpha, epoch 11, start")
     told = found(run("explain", task, "--json"))
     assert (told["owner"], told["epoch"], told["owner_is_live"], len(told["past"])) == ("beta", 12, True, 2)
+    assert [(past["node"], past["until"] is None) for past in told["past"]] == [("beta", True), ("alpha", False)]
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -78,9 +78,9 @@ def test_each_piece_has_an_instant_of_its_own_and_what_is_left_of_one_stays_unco
     a, b, c = fleet.join("a"), fleet.join("b"), fleet.join("c")
     fleet.hold(a, "0-9")
     fleet.hold(b, "10-19")
+    plan(fleet, a="", b="", c="5-14 30-31")
     give_up(fleet, a, "0-9", uncovered_ms=1000)
     give_up(fleet, b, "10-19", uncovered_ms=9000)
-    plan(fleet, c="5-14 30-31")
     grant = fleet.grow(c).grant
     assert grant is not None
     assert handovers(fleet)[2:] == [
@@ -164,6 +164,59 @@ def test_a_later_plan_has_what_arrives_under_it(fleet: Fleet) -> None:
     settled_ms, uncovered_ms = told(fleet)[PLAN + 1]
     assert settled_ms >= 0
     assert uncovered_ms >= 2000
+
+
+def test_what_comes_late_belongs_to_the_plan_that_took_it_away(fleet: Fleet) -> None:
+    """However much is planned for others while the old owner's callbacks run."""
+    a, b = fleet.join("a"), fleet.join("b")
+    fleet.hold(a, "0-9")
+    plan(fleet, a="0-4", b="5-9", moves='[{"from": "a", "to": "b", "tokens": "{[5,10)}"}]')
+    plan(fleet, version=PLAN + 1, b="5-6 30-39", c="7-9", moves='[{"from": "b", "to": "c", "tokens": "{[7,10)}"}]')
+    give_up(fleet, a, "5-9", uncovered_ms=2000)
+    fleet.grow(b)
+    assert told(fleet)[PLAN][0] is None, "some have not arrived"
+    fleet.grow(fleet.join("c"))
+    settled_ms, uncovered_ms = told(fleet)[PLAN]
+    assert 0 <= settled_ms < 2000 <= uncovered_ms
+    assert told(fleet)[PLAN + 1] == (None, None)
+
+
+def test_the_first_plan_after_a_fence_has_what_the_dead_one_had(fleet: Fleet) -> None:
+    a, b = fleet.join("a"), fleet.join("b")
+    plan(fleet, version=1, a="0-9")
+    fleet.grow(a)
+    fence(fleet, a, silent_ms=800)
+    version = fleet.save_plan(b, fleet.inputs(), {"b": "0-9"})
+    assert version is not None
+    plan(fleet, version=version + 1, b="0-19")
+    fleet.grow(b)
+    assert fleet.sql("select from_node, plan_version from sync_handover where from_node = 'a'") == [("a", version)]
+
+
+def test_the_owners_of_a_token_are_told_newest_first(fleet: Fleet) -> None:
+    a, b = fleet.join("a"), fleet.join("b")
+    plan(fleet, a="0-9")
+    first = fleet.grow(a).grant
+    fence(fleet, a, silent_ms=5000)
+    a = fleet.join("a")
+    second = fleet.grow(a).grant
+    plan(fleet, version=PLAN + 1, a="0-4", b="5-9")
+    give_up(fleet, a, "5-9", uncovered_ms=300)
+    third = fleet.grow(b).grant
+    give_up(fleet, b, "5-9", uncovered_ms=0)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    rows = run(fleet.conn, statement("token_past", fleet.prefix, 7, 20))
+    assert [(node, epoch, reason) for node, epoch, *_, reason in rows] == [
+        ("b", third.epoch, "join"),
+        ("a", second.epoch, "restart"),
+        ("a", first.epoch, "join"),
+    ]
+    assert all(since < until or epoch != third.epoch for _, epoch, since, until, *_ in rows)
+    assert [uncovered_ms is None for *_, uncovered_ms, _ in rows] == [False, False, True]
+    assert 300 <= rows[0][4] < 30_000
+    assert rows[1][4] >= 5000
 
 
 def test_handovers_go_with_their_distribution_and_what_nobody_took_with_its_age(fleet: Fleet) -> None:

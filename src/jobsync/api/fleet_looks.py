@@ -14,7 +14,7 @@ from jobsync.api.fleet_values import (
     Explanation,
     HeldRange,
     LockStatus,
-    PastMove,
+    PastOwner,
     PastRebalance,
     QueuePulse,
     TokenMove,
@@ -131,7 +131,7 @@ class FleetLooks(FleetAccess):
             intended=intended,
             rule="; ".join(sentences),
             lock=lock,
-            past=tuple(PastMove(at, reason, source, target) for _, at, reason, source, target in past),
+            past=tuple(PastOwner(*row) for row in past),
         )
 
     # --- a dry run -------------------------------------------------------------------------------

@@ -89,21 +89,28 @@ class LockStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class PastMove:
-    """One time that a token was moved in the plan."""
+class PastOwner:
+    """One time that a token was granted to a node: under which epoch, from when, until when, and why.
 
-    at: datetime
-    reason: str
-    source: str | None
-    target: str | None
+    `until` is when the node ceased to believe in it, or was last seen alive; None for the owner of now, or where that
+    was not written down. `uncovered_ms` is how long nobody had had the token before, None where nobody ever had.
+    `reason` is that of the distribution, 'restart' where the node had it before, None where that is not known.
+    """
+
+    node: str
+    epoch: int
+    since: datetime
+    until: datetime | None
+    uncovered_ms: int | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Who has a task, and why.
 
-    `rule` is a sentence: which lock and which step of it, what people steer, or the even deal. `past` are the moves of
-    the token that the history still has, newest first.
+    `rule` is a sentence: which lock and which step of it, what people steer, or the even deal. `past` are the owners
+    that the history still has, newest first, the one of now among them.
     """
 
     task_id: str
@@ -115,7 +122,7 @@ class Explanation:
     intended: str | None
     rule: str
     lock: LockStatus | None
-    past: tuple[PastMove, ...]
+    past: tuple[PastOwner, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,11 @@ def show_explanation(console: Console, told: Explanation) -> None:
         lock = told.lock
         why = f": {shown(lock.reason)}" if lock.reason else ""
         facts.append(("lock", f"by {shown(lock.created_by)} at {at(lock.created_at)}{why}"))
-    for number, move in enumerate(told.past):
-        text = f"{at(move.at)}  {shown(move.reason)}: {shown(move.source)} to {shown(move.target)}"
-        facts.append(("" if number else "moved", text))
+    for number, past in enumerate(told.past):
+        why = "" if past.reason is None else f", {shown(past.reason)}"
+        gap = "" if past.uncovered_ms is None else f", after {past.uncovered_ms:,} ms without an owner"
+        text = f"{at(past.since)}  {shown(past.node)}, epoch {past.epoch}{why}{gap}"
+        facts.append(("" if number else "owners", text))
     rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")

@@ -42,7 +42,8 @@ begin
     -- Hand-overs stay as long as the distribution that they belong to, and what is still nobody's as long as any would.
     delete from sync_handover h where h.ctid = any (array(
         select o.ctid from sync_handover o
-        where o.plan_version < coalesce((select min(b.plan_version) from sync_rebalance b), o.plan_version + 1)
+        where (o.granted_at is not null
+               and o.plan_version < coalesce((select min(b.plan_version) from sync_rebalance b), o.plan_version + 1))
            or (o.granted_at is null and o.uncovered_at < clock_timestamp() - _rebalance_days * interval '1 day')
         limit at_most for update skip locked));
     get diagnostics deleted = row_count;

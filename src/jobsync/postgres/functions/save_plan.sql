@@ -43,6 +43,8 @@ begin
     if not found then
         return null;
     end if;
+    -- What fenced nodes and those who left had is dealt anew by this one.
+    update sync_handover h set plan_version = version where h.granted_at is null and h.plan_version is null and _tokens_moved > 0;
     delete from sync_target t where not _nodes ? t.node;
     insert into sync_target as t (node, tokens, plan_version, takes_tokens)
     select e.key, e.value::int4multirange, version, (_nodes -> e.key)::boolean from jsonb_each_text(_targets) e

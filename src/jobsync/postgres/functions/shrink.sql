@@ -28,8 +28,11 @@ begin
     -- gaps (seen on 15 and 18).
     delete from sync_grant g where g.node = _name and g.tokens && _give and isempty(g.tokens - _give);
     update sync_grant g set tokens = g.tokens - _give where g.node = _name and g.tokens && _give;
-    insert into sync_handover (tokens, from_node, uncovered_at)
-    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms' where freed is not null;
+    -- The target names the distribution that changed it last; one that came since, and changed others', took nothing from here.
+    insert into sync_handover (tokens, from_node, uncovered_at, plan_version)
+    select freed, _name, clock_timestamp() - _uncovered_ms * interval '1 ms',
+           (select t.plan_version from sync_target t where t.node = _name)
+    where freed is not null;
     perform sync_note_applied(_name);
     perform sync_notify_takers(_name, _give);
     return true;

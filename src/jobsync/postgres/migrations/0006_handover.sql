@@ -10,7 +10,7 @@ create table sync_handover (
     fence_rule   text,         -- by which rule it was fenced; null: it gave them up
     to_node      text,
     epoch        bigint,       -- of the grant
-    plan_version bigint,       -- of the distribution that the new owner followed
+    plan_version bigint,       -- of the distribution that took them away, or was the first after a fence; else the new owner's
     granted_at   timestamptz
 );
 create index sync_handover_plan_version on sync_handover (plan_version);
