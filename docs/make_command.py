@@ -43,6 +43,9 @@ is nothing to show, that is printed, and standard error has no word of it: an em
 false, or 0 of `--all`, which is also what is printed where nobody said yes. With exit status 2 there is nothing else to
 read. A question that a command asks stands on standard error.
 
+**Tables** are made and brought up to date by `migrate`, `worker` and `run`, and by the demos in a place of their own.
+What only looks or steers makes and changes none: where they are missing, or do not fit, it says so with exit status 2.
+
 **Completion**: `jobsync --install-completion` sets it up for your shell, `jobsync --show-completion` prints it.
 
 **Names and keys are data**: they are shown without markup, and what a terminal would obey is written out. So is what

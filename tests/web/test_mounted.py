@@ -34,7 +34,7 @@ def test_threads_that_come_at_once_share_one_queue(monkeypatch: pytest.MonkeyPat
             made.remove(self)
 
     monkeypatch.setattr(desk, "open_reader", reader)
-    monkeypatch.setattr(desk, "JobQueue", Queue)
+    monkeypatch.setattr(desk, "StandingQueue", Queue)
     shared = Desk(CoordinationConfig())
     got: list[Any] = []
     threads = [threading.Thread(target=lambda: got.append(shared.queue)) for _ in range(2)]

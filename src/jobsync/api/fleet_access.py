@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
 from jobsync.postgres.inquiry import Inquiry, inquire
-from jobsync.postgres.schema import refuse_misfit
+from jobsync.postgres.schema import refuse_misfit, refuse_missing
 from jobsync.runtime.place import Doorway
 
 
@@ -36,9 +35,5 @@ class FleetAccess:
 
     def _require_schema(self) -> None:
         found = self._inquiry.schema(self._prefix)
-        if found.version == 0:
-            raise SchemaError(
-                f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
-                f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
-            )
+        refuse_missing(found, self._prefix, self.where)
         refuse_misfit(found, self._prefix)

@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from jobsync.api.fleet_access import way_to
-from jobsync.core.errors import SchemaError
 from jobsync.core.settings import Settings
 from jobsync.postgres.fleet_view import FleetRow, QueueRow, read_fleet, read_queue
 from jobsync.postgres.inquiry import Inquiry
-from jobsync.postgres.schema import refuse_misfit
+from jobsync.postgres.schema import refuse_misfit, refuse_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +241,7 @@ class FleetReader:
     def require_schema(self) -> None:
         """Raise SchemaError where the tables are missing, or this program does not fit them."""
         found = self._inquiry.schema(self._prefix)
-        if found.version == 0:
-            raise SchemaError(
-                f"there are no tables {self._prefix}* in {self.where}: start a node, or run "
-                f"`jobsync migrate --appname {self._prefix}`; or check the appname and the database"
-            )
+        refuse_missing(found, self._prefix, self.where)
         refuse_misfit(found, self._prefix)
 
 

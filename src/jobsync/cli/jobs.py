@@ -58,9 +58,9 @@ def _view() -> Any:
 
 @contextmanager
 def _queue(dsn: str | None, appname: str | None) -> "Iterator[JobQueue]":
-    from jobsync import JobQueue  # noqa: PLC0415 - other commands need not wait for it
+    from jobsync.api.standing_queue import StandingQueue  # noqa: PLC0415 - other commands need not wait for it
 
-    with JobQueue(config_of({"dsn": dsn, "appname": appname})) as queue:
+    with StandingQueue(config_of({"dsn": dsn, "appname": appname})) as queue:
         yield queue
 
 

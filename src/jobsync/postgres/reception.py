@@ -24,7 +24,7 @@ from jobsync.core.errors import (
     shown_conninfo,
 )
 from jobsync.core.settings import Settings
-from jobsync.postgres.schema import ensure_schema
+from jobsync.postgres.schema import ensure_schema, installed, refuse_misfit, refuse_missing
 from jobsync.postgres.statement import Statement, run
 
 CONNECT_TIMEOUT_SEC = 10
@@ -97,3 +97,11 @@ def receive(place: Place, prefix: str) -> date:
         today = run(conn, Statement("select current_date"))[0][0]
         assert isinstance(today, date)
         return today
+
+
+def look_in(place: Place, prefix: str) -> None:
+    """See that the schema stands and fits, and make nothing. Raises SchemaError where it does not."""
+    with visiting(place) as conn:
+        found = installed(conn, prefix)
+        refuse_missing(found, prefix, place.shown)
+        refuse_misfit(found, prefix)

@@ -219,6 +219,15 @@ def _remove(conn: Connection[Any], prefix: str, state: Installed) -> None:
 # --- what is refused -------------------------------------------------------------------------------
 
 
+def refuse_missing(state: Installed, prefix: str, where: str) -> None:
+    """Refuse to read or steer where there are no tables. Raises SchemaError."""
+    if state.version == 0:
+        raise SchemaError(
+            f"there are no tables {prefix}* in {where}: start a node, or run "
+            f"`jobsync migrate --appname {prefix}`; or check the appname and the database"
+        )
+
+
 def refuse_misfit(state: Installed, prefix: str) -> None:
     """Refuse to read or steer by tables that this program does not fit. Raises SchemaError."""
     _refuse_newer(state, prefix)

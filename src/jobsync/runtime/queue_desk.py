@@ -16,7 +16,7 @@ from jobsync.postgres.job_batches import JobBatches, Reader
 from jobsync.postgres.jobs import Jobs
 from jobsync.postgres.pool import DEADLOCK_TRIES
 from jobsync.postgres.queue_pool import QueuePool, was_undone
-from jobsync.postgres.reception import Place, receive
+from jobsync.postgres.reception import Place, look_in, receive
 from jobsync.postgres.talk import Talk
 from jobsync.runtime.place import Doorway
 
@@ -24,13 +24,17 @@ R = TypeVar("R")
 
 
 class OpenQueue:
-    """A place whose schema stands, and what is asked there."""
+    """A place whose schema stands, and what is asked there.
 
-    def __init__(self, settings: Settings) -> None:
+    Where it does not, it is made; or, for those who only look and steer (`makes_tables` false), refused.
+    """
+
+    def __init__(self, settings: Settings, *, makes_tables: bool = True) -> None:
         self._doorway = Doorway(settings)
         self.place: Place = self._doorway.place
+        enter = receive if makes_tables else look_in
         try:
-            receive(self.place, settings.prefix)
+            enter(self.place, settings.prefix)
         except BaseException:
             self._doorway.release()
             raise
@@ -43,8 +47,9 @@ class OpenQueue:
 class QueueDesk:
     """The synchronous side."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, makes_tables: bool = True) -> None:
         self.prefix = settings.prefix
+        self._makes_tables = makes_tables
         self.jobs = Jobs(settings.prefix)
         self.batches = JobBatches(self.jobs)
         self._settings = settings
@@ -99,7 +104,7 @@ class QueueDesk:
             if self._pool is None or self._process != os.getpid():
                 # What a fork inherited is its parent's to use, and to close.
                 self._process = os.getpid()
-                self._open = OpenQueue(self._settings)
+                self._open = OpenQueue(self._settings, makes_tables=self._makes_tables)
                 self._pool = QueuePool(self._open.place)
             return self._pool
 

@@ -11,6 +11,7 @@ from jobsync.api.config import CoordinationConfig
 from jobsync.api.fleet_values import Explanation, LockStatus
 from jobsync.api.fleet_view import open_reader
 from jobsync.api.job_queue import JobQueue
+from jobsync.api.standing_queue import StandingQueue
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.steering import Limit, Schedule
 from jobsync.core.queue.stored import AttemptError, StoredJob
@@ -37,13 +38,13 @@ class Desk:
         queue = self._queue
         if queue is not None:
             return queue
-        # It refuses; a queue would make the tables, and who looks changes nothing. Outside the lock, since it may take
-        # long: those who come at once need not wait for one another.
+        # It refuses where the queue would, but outside the lock, since it may take long: those who come at once need
+        # not wait for one another.
         with open_reader(self._config):
             pass
         with self._lock:
             if self._queue is None:
-                self._queue = JobQueue(self._config)
+                self._queue = StandingQueue(self._config)
                 self._closing = weakref.finalize(self, self._queue.close)
             return self._queue
 
