@@ -1,5 +1,6 @@
 """The script for DBAs: it is what the program itself would do, and its grants are all that a worker needs."""
 
+import json
 import re
 import runpy
 from collections.abc import Iterator
@@ -135,3 +136,9 @@ def test_a_role_without_create_can_do_everything_with_the_queue(worker_dsn: str)
         assert queue.cancel_all() >= 1
         assert queue.prune(0) >= len(numbers)
         assert queue.unknown_kinds() == []
+
+
+def test_the_doctor_finds_nothing_amiss_with_the_grants_listed(worker_dsn: str) -> None:
+    found = CliRunner().invoke(app, ["doctor", "--dsn", worker_dsn, "--json"])
+    findings = {(each["check"], each["level"]) for each in json.loads(found.stdout)["findings"]}
+    assert ("rights", "ok") in findings, found.stdout

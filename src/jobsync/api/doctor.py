@@ -8,6 +8,7 @@ Not promised: that what was found still holds when it is read; a hand-over under
 moment. Look again before you act.
 """
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ DEAD_PER_LIVE = 2
 HELD_BACK_SEC = 600.0
 FULL = 0.9
 MOST_NAMED = 5
+GRANT = "let the owner grant what is missing: the lines at the end of sql/schema.sql name all that a worker needs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class _Doctor:
         try:
             status = self._cluster.status(rebalances=0)
         except SchemaError as error:
-            yield problem("schema", str(error), f"jobsync migrate --appname {self._prefix}, or update jobsync here")
+            yield problem("schema", str(error), self._remedy_for_schema())
             return
         yield from self._schema(status)
         looks: tuple[Callable[[], Iterator[Finding]], ...] = (self._rights, self._bloat, self._held_back)
@@ -100,6 +102,16 @@ class _Doctor:
         yield from self._tokens(status)
         yield from self._locks()
         yield from self._queue()
+
+    def _remedy_for_schema(self) -> str:
+        """Say what helps where the tables cannot be read: what is refused anyway is no help."""
+        try:
+            found = self._inquiry.schema(self._prefix)
+        except SchemaError:  # Even their version may not be read.
+            return GRANT
+        if found.oldest_program > latest_version():
+            return "update jobsync here"
+        return f"jobsync migrate --appname {self._prefix}" if found.version < latest_version() else GRANT
 
     def _schema(self, status: ClusterStatus) -> Iterator[Finding]:
         own = latest_version()
@@ -187,8 +199,7 @@ class _Doctor:
     def _rights(self) -> Iterator[Finding]:
         missing = [row[0] for row in self._inquiry.run(statement("doctor_rights", self._prefix, self._prefix))]
         if missing:
-            remedy = "let the owner grant them: the lines at the end of sql/schema.sql name all that a worker needs"
-            yield problem("rights", f"this role lacks {_some(missing)}", remedy)
+            yield problem("rights", f"this role lacks {_some(missing)}", GRANT)
         else:
             yield ok("rights", "this role may do all that a worker must")
 
@@ -249,7 +260,8 @@ class _Doctor:
         paused = [row[0] for row in self._inquiry.run(statement("list_pauses", self._prefix))]
         for queue, kind, waiting in unknown:
             text = f"{waiting:,} jobs of kind {kind!r} wait in queue {queue!r}, and no live worker knows it"
-            remedy = "start a worker with a handler for it, or jobsync jobs cancel --all --kind"
+            cancel = shlex.join(["jobsync", "jobs", "cancel", "--all", "--kind", kind, "--queue", queue])
+            remedy = f"start a worker with a handler for it, or {cancel}"
             yield problem("queue", text, remedy)
         if paused:
             yield note("queue", f"paused: {_some([repr(queue) for queue in paused])}", "jobsync jobs resume QUEUE")

@@ -8,6 +8,9 @@ union all
 select format('usage on sequence %s', c.relname)
 from pg_class c
 where c.relkind = 'S' and pg_table_is_visible(c.oid) and starts_with(c.relname, $1::text)
+  -- That of an identity column belongs to it: whoever may insert there draws from it.
+  and not exists (select from pg_depend d
+                  where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'i')
   and case when c.relkind = 'S' then not has_sequence_privilege(c.oid, 'usage') end  -- In this order: others are no sequences.
 union all
 select format('execute on function %s', p.proname)
