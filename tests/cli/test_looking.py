@@ -92,6 +92,8 @@ def test_a_task_that_nobody_has_is_exit_status_1(run: Command, sql: Sql) -> None
     assert result.exit_code == 1
     assert "nobody" in result.stdout
     assert "planned for" in result.stdout
+    assert "dealt evenly, and nobody's at this moment" in result.stdout
+    assert "staying where it is" not in result.stdout
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -115,7 +115,7 @@ class FleetLooks(FleetAccess):
             past = inquiry.run(statement("token_past", prefix, token, PAST_SHOWN))
             steered = self._planner.read_inputs(inquiry.run, self._settings).steering
         lock = locks[0] if locks else None
-        sentences = [_rule(text, lock)]
+        sentences = [_rule(text, lock, owner)]
         if intended is not None and not steered.is_open(intended):
             verb = "drained, and keeps it while nobody else may take it" if intended in steered.drained else "cordoned"
             sentences.append(f"node {intended!r} is {verb}")
@@ -154,7 +154,9 @@ class FleetLooks(FleetAccess):
         return import_module("jobsync.api.fleet_plan")
 
 
-def _rule(text: str, lock: LockStatus | None) -> str:
+def _rule(text: str, lock: LockStatus | None, owner: str | None) -> str:
+    if lock is None and owner is None:
+        return "no lock on its token: dealt evenly, and nobody's at this moment"
     if lock is None:
         return "no lock on its token: dealt evenly, staying where it is as nodes come and go"
     whose = "locked" if lock.task_id == text else f"shares its token with task {lock.task_id!r}, which is locked"
