@@ -10,6 +10,7 @@ import termios
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from jobsync.api.cluster import open_cluster
 from jobsync.api.fleet_values import HeldRange
+from jobsync.api.moving import Move
 from jobsync.cli import top
 from jobsync.cli.top_view import cells, picture
 from jobsync.core.errors import DatabaseUnavailable
@@ -66,13 +68,20 @@ def test_the_picture_shows_the_fleet_and_fits_the_screen(look: top.Look, width: 
     assert max(map(len, lines)) <= width
 
 
-def test_moves_in_flight_are_told_with_their_age(look: top.Look) -> None:
-    ranges = (replace(look.ranges[0], intended="beta"), replace(look.ranges[1], node=None))
-    moving = replace(look, ranges=ranges).after(None)
-    later = replace(moving, status=replace(moving.status, read_at=moving.status.read_at.replace(year=2099)))
-    lines = drawn(later.after(moving))
-    assert any(line.startswith("moving alpha to beta: 50 tokens, for ") and line.endswith(" d") for line in lines)
-    assert any(line.startswith("moving nobody to beta: 50 tokens") for line in lines)
+def test_moves_in_flight_are_told_with_phase_and_age(look: top.Look) -> None:
+    began = look.status.read_at - timedelta(hours=3)
+    moves = (
+        Move("alpha", "beta", 50, 0, "being handed over", began),
+        Move(None, "beta", 9, 50, "to be taken", began, is_older=True),
+        Move("alpha", None, 1, 60, "not placed"),
+        Move("x" * 200, "y" * 200, 1, 70, "being handed over", began),
+    )
+    ranges = (look.ranges[0], replace(look.ranges[1], node=None))
+    lines = drawn(replace(look, moves=moves, ranges=ranges))
+    assert "moving alpha to beta: 50 tokens, being handed over for 3 h" in lines
+    assert "moving nobody to beta: 9 tokens, to be taken for over 3 h" in lines
+    assert "moving alpha to nobody: 1 token, not placed" in lines
+    assert max(map(len, lines)) <= 80
     assert "·" in next(line for line in lines if line.startswith("held "))
 
 
@@ -121,10 +130,17 @@ def test_one_look_is_printed_for_people_and_for_programs(run: Command, sql: Sql)
     once = run("top", "--once").stdout
     assert (once.startswith("healthy: 100 of 100"), "q quits" in once) == (True, False)
     sql("delete from t_grant where epoch = 12")
+    sql(
+        "insert into t_handover (tokens, from_node, uncovered_at) "
+        "values ('{[50,100)}', 'beta', clock_timestamp() - interval '5 min')"
+    )
+    assert "nobody to beta: 50 tokens, to be taken for 5 min" in run("top", "--once").stdout
     result = run("top", "--json")
     found = json.loads(result.stdout)
     assert (result.exit_code, found["healthy"]) == (1, False)
-    assert found["moves"] == [{"source": None, "target": "beta", "tokens": 50}]
+    (move,) = found["moves"]
+    assert (move["source"], move["target"], move["tokens"], move["phase"]) == (None, "beta", 50, "to be taken")
+    assert 300 <= move["age_sec"] < 420, "since the tokens have no owner, by the database's clock"
     assert found["queue"]["waiting"] == 0
 
 

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from jobsync import CoordinationConfig, ExtraMissing, Job, JobQueue, NewJob, ProcessingWorker
-from jobsync.api.fleet_view import Move, Span, moves_between
+from jobsync.api.moving import Move, Span, moves_between
 from jobsync.runtime.clock import boot_sec
 from jobsync.web import dashboard
 from jobsync.web.drawing import is_same

@@ -111,6 +111,18 @@ def test_rebalances_tell_how_long_tokens_were_without_an_owner(application: Star
     assert '<td class="n"></td>' in began, "nobody had them before"
 
 
+def test_moves_tell_their_own_age(application: Starlette, config: CoordinationConfig) -> None:
+    with psycopg.connect(str(config.dsn), autocommit=True) as conn:
+        conn.execute(f"delete from {config.prefix}grant where node = 'beta'".encode())
+        conn.execute(
+            f"insert into {config.prefix}handover (tokens, from_node, uncovered_at) "
+            "values ('{[50,100)}', 'beta', clock_timestamp() - interval '5 min')".encode()
+        )
+    with TestClient(application) as client:
+        (row,) = (line for line in client.get("/").text.splitlines() if "to be taken" in line)
+    assert ">5 min</time>" in row, "not that of the latest rebalance"
+
+
 class Desk:
     """Counts what is read, and whether it goes well."""
 

@@ -19,6 +19,7 @@ from jobsync.api.fleet_values import (
     QueuePulse,
     TokenMove,
 )
+from jobsync.api.moving import Move, dated
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.hashing import HASH_FUNCTIONS
 from jobsync.core.pins import choose
@@ -44,6 +45,10 @@ class FleetLooks(FleetAccess):
             held = inquiry.run(statement("held_ranges", prefix))
             wanted = inquiry.run(statement("wanted_ranges", prefix))
         return tuple(_side_by_side(total, held, wanted))
+
+    def dated(self, moves: tuple[Move, ...]) -> tuple[Move, ...]:
+        """Tell since when these moves are under way: the largest hundred, by the latest fifty distributions."""
+        return dated(self._inquiry.run, self._prefix, moves)
 
     def queue_pulse(self) -> QueuePulse:
         """Tell how the queue is at this moment."""

@@ -2,48 +2,24 @@
 
 Model: `FleetReader` holds one connection, on which one round of two statements reads everything; a round costs no more
 with a million tokens than with a hundred, since tokens travel as ranges. What follows from what was read (moves in
-flight, balance, margins) is worked out here, without asking again.
+flight, balance, margins) is worked out here, without asking again; only where something moves, a third statement tells
+since when.
 
 Authoritative: the database, at `read_at` by its own clock. A margin that is told here is what the rows say; whether a
-node may still answer yes is decided by that node's clock alone. Not promised: that both statements see one instant.
+node may still answer yes is decided by that node's clock alone. Not promised: that all statements see one instant.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from jobsync.api.fleet_access import way_to
+from jobsync.api.moving import Move, Span, dated, moves_between
 from jobsync.core.settings import Settings
 from jobsync.postgres.fleet_view import FleetRow, QueueRow, read_fleet, read_queue
 from jobsync.postgres.inquiry import Inquiry
 from jobsync.postgres.schema import refuse_misfit, refuse_missing
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The tokens from `first` up to, not including, `end`, and one node that holds or is to hold them."""
-
-    node: str
-    first: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Count the tokens."""
-        return self.end - self.first
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Tokens that are not where the plan wants them: held by `source` (None: by nobody), wanted by `target`."""
-
-    source: str | None
-    target: str | None
-    tokens: int
-    first: int
-    phase: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +206,14 @@ class FleetReader:
         self.where = where
 
     def read(self) -> FleetView:
-        """Read everything, in one round of two statements.
+        """Read everything, in one round of two statements, or of three while tokens are on their way.
 
         Raises SchemaError where the tables are missing or older than this program, DatabaseUnavailable where the
         database is.
         """
         row = read_fleet(self._inquiry.run, self._prefix)
-        return _fleet(row, read_queue(self._inquiry.run, self._prefix), self.where, self._prefix)
+        view = _fleet(row, read_queue(self._inquiry.run, self._prefix), self.where, self._prefix)
+        return replace(view, moves=dated(self._inquiry.run, self._prefix, view.moves)) if view.moves else view
 
     def require_schema(self) -> None:
         """Raise SchemaError where the tables are missing, or this program does not fit them."""
@@ -255,43 +232,6 @@ def open_reader(config: Settings) -> Iterator[FleetReader]:
         reader = FleetReader(inquiry, config, where)
         reader.require_schema()
         yield reader
-
-
-def moves_between(held: tuple[Span, ...], wanted: tuple[Span, ...], live: frozenset[str]) -> tuple[Move, ...]:
-    """Find what is not where the plan wants it, one move for each pair of nodes, the largest first."""
-    found: dict[tuple[str | None, str | None], list[int]] = {}
-    for first, end, source, target in _pieces(held, wanted):
-        if source != target:
-            sum_and_first = found.setdefault((source, target), [0, first])
-            sum_and_first[0] += end - first
-    moves = [
-        Move(source, target, tokens, first, _phase(source, target, live))
-        for (source, target), (tokens, first) in found.items()
-    ]
-    return tuple(sorted(moves, key=lambda move: (-move.tokens, move.first)))
-
-
-def _pieces(held: tuple[Span, ...], wanted: tuple[Span, ...]) -> Iterator[tuple[int, int, str | None, str | None]]:
-    """Cut the line of tokens at every edge of either list; who holds each piece, and who is to."""
-    edges = sorted({edge for span in (*held, *wanted) for edge in (span.first, span.end)})
-    holders, takers = iter(held), iter(wanted)
-    holder, taker = next(holders, None), next(takers, None)
-    for first, end in pairwise(edges):
-        while holder is not None and holder.end <= first:
-            holder = next(holders, None)
-        while taker is not None and taker.end <= first:
-            taker = next(takers, None)
-        source = holder.node if holder is not None and holder.first <= first else None
-        target = taker.node if taker is not None and taker.first <= first else None
-        yield first, end, source, target
-
-
-def _phase(source: str | None, target: str | None, live: frozenset[str]) -> str:
-    if target is None:
-        return "not placed"
-    if source is None:
-        return "to be taken"
-    return "being handed over" if source in live else "waits for a fence"
 
 
 def _time(epoch_sec: float) -> datetime:

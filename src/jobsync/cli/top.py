@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobsync.api.cluster import Cluster, ClusterStatus, open_cluster
 from jobsync.api.fleet_values import HeldRange, QueuePulse
+from jobsync.api.moving import Move, moves_of
 from jobsync.cli.processes import sigterm_unwinds
 from jobsync.cli.shared import console, say_json
 from jobsync.core.errors import InvalidArgument, JobsyncError
@@ -33,32 +34,28 @@ class Look:
     ranges: tuple[HeldRange, ...]
     queue: QueuePulse
     rate_in: float | None = None  # Jobs enqueued a second, since the look before.
-    moving_since: dict[tuple[str | None, str | None], float] = field(default_factory=dict)  # By the database's clock.
+    moves: tuple[Move, ...] = ()  # What is not where the plan wants it, the largest first.
 
-    @property
-    def moves(self) -> dict[tuple[str | None, str | None], int]:
-        """Count the tokens that are not where the plan wants them, by holder and wanted owner."""
-        found: dict[tuple[str | None, str | None], int] = {}
-        for each in self.ranges:
-            if each.node != each.intended:
-                pair = each.node, each.intended
-                found[pair] = found.get(pair, 0) + each.size
-        return found
+    def age_sec(self, move: Move) -> float | None:
+        """Tell for how long a move is under way; None where it is not known."""
+        return None if move.since is None else max(0.0, (self.status.read_at - move.since).total_seconds())
 
     def after(self, before: "Look | None") -> "Look":
-        """Add what only a second look can tell: rates, and for how long tokens have been on their way."""
-        now = self.status.read_at.timestamp()
-        known = {} if before is None else before.moving_since
-        since = {pair: known.get(pair, now) for pair in self.moves}
-        rate = None
-        if before is not None and (passed_sec := now - before.status.read_at.timestamp()) > 0:
-            rate = max(0, self.queue.drawn - before.queue.drawn) / passed_sec
-        return replace(self, rate_in=rate, moving_since=since)
+        """Add what only a second look can tell: how many jobs a second come."""
+        if before is None:
+            return self
+        passed_sec = (self.status.read_at - before.status.read_at).total_seconds()
+        if passed_sec <= 0:
+            return self
+        return replace(self, rate_in=max(0, self.queue.drawn - before.queue.drawn) / passed_sec)
 
 
 def look_at(cluster: Cluster) -> Look:
     """Look once."""
-    return Look(cluster.status(rebalances=SHOWN_REBALANCES), cluster.ranges(), cluster.queue_pulse())
+    status, ranges = cluster.status(rebalances=SHOWN_REBALANCES), cluster.ranges()
+    live = frozenset(node.name for node in status.nodes if node.is_live)
+    moves = moves_of(((each.first, each.end, each.node, each.intended) for each in ranges), live)
+    return Look(status, ranges, cluster.queue_pulse(), moves=cluster.dated(moves))
 
 
 class Watcher:
@@ -104,12 +101,18 @@ def print_once(config: Settings, *, as_json: bool) -> int:
     with open_cluster(config) as cluster:
         look = look_at(cluster).after(None)
     if as_json:
-        moves = [{"source": source, "target": target, "tokens": n} for (source, target), n in look.moves.items()]
+        moves = [_row(move, look) for move in look.moves]
         say_json({"status": look.status, "healthy": look.status.is_healthy, "moves": moves, "queue": look.queue})
     else:
         out = console()
         out.print(picture(look, None, out.width if sys.stdout.isatty() else 100, None))
     return 0 if look.status.is_healthy else 1
+
+
+def _row(move: Move, look: Look) -> dict[str, Any]:
+    """Give a move for programs: `age_sec` null where it is not known, `is_older` where some is older than that."""
+    row: dict[str, Any] = {"source": move.source, "target": move.target, "tokens": move.tokens, "phase": move.phase}
+    return row | {"since": move.since, "age_sec": look.age_sec(move), "is_older": move.is_older}
 
 
 def watch(config: Settings, every_sec: float) -> None:

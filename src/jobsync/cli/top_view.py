@@ -12,6 +12,7 @@ from rich.text import Text
 
 from jobsync.api.fleet_status import NodeStatus
 from jobsync.api.fleet_values import HeldRange
+from jobsync.api.moving import Move
 from jobsync.cli.demo.view import LOST, TONES
 from jobsync.cli.fleet_view import table
 from jobsync.cli.shared import count, shown
@@ -39,7 +40,7 @@ def picture(look: Look | None, error: str | None, width: int, height: int | None
     ]
     lines += [_strip("plan", [each.intended for each in look.ranges], look.ranges, tones, width)]
     lines += [_strip("held", [each.node for each in look.ranges], look.ranges, tones, width)]
-    moves = _moves(look)
+    moves = _moves(look, width)
     below = [_queue(look), *_history(look, width)]
     rows = None if height is None else max(1, height - len(lines) - len(moves) - len(below) - 6)
     lines += [*moves, Text(), _nodes(look.status.nodes, tones, rows, width), Text(), *below]
@@ -85,17 +86,20 @@ def _strip(
     return line
 
 
-def _moves(look: Look) -> list[Text]:
-    now = look.status.read_at.timestamp()
-    moves = sorted(look.moves.items(), key=lambda move: -move[1])
+def _moves(look: Look, width: int) -> list[Text]:
     lines = []
-    for (source, target), tokens in moves[:MOVES_SHOWN]:
-        age = span(now - look.moving_since.get((source, target), now))
-        text = f"{'moving':{LABEL}} {shown(source)} to {shown(target)}: {count(tokens, 'token')}, for {age}"
-        lines.append(Text(text, style="yellow"))
-    if len(moves) > MOVES_SHOWN:
-        lines.append(Text(f"{'':{LABEL}} and {len(moves) - MOVES_SHOWN} more moves", style="yellow"))
+    for move in look.moves[:MOVES_SHOWN]:
+        text = f"{'moving':{LABEL}} {shown(move.source)} to {shown(move.target)}: {count(move.tokens, 'token')}"
+        lines.append(_cut(Text(f"{text}, {move.phase}{_age(move, look)}", style="yellow"), width))
+    if len(look.moves) > MOVES_SHOWN:
+        lines.append(Text(f"{'':{LABEL}} and {len(look.moves) - MOVES_SHOWN} more moves", style="yellow"))
     return lines or [Text("nothing moves", style="dim")]
+
+
+def _age(move: Move, look: Look) -> str:
+    if move.since is None:
+        return ""
+    return f" for {'over ' if move.is_older else ''}{span(look.age_sec(move) or 0.0)}"
 
 
 def _nodes(nodes: Sequence[NodeStatus], tones: dict[str, str], rows: int | None, width: int) -> RenderableType:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jobsync.api.fleet_view import Span
+from jobsync.api.moving import Span
 
 WIDTH: Final = 1000
 MOST_PIECES: Final = 3000
