@@ -192,7 +192,7 @@ def test_monitoring(stage: Stage) -> None:
     def ask() -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
             seen.append(reply.read().decode())
-        return 'jobsync_tokens_held{node="worker-01"} 60.0' in seen[-1]
+        return any(line.startswith("jobsync_tokens_held{") and line.endswith(" 60.0") for line in seen[-1].splitlines())
 
     stage.play("operate/monitoring.md", until=ask, PORT=port)
     assert seen

@@ -1,38 +1,31 @@
-"""Metrics: what is exposed is what happened, and what is drawn, alerted and documented is what is exposed."""
+"""Metrics: what is exposed is what happened."""
 
-import json
-import re
 import shutil
-import socket
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobsync import ExtraMissing, Job, JobQueue, NotRunning, ProcessingWorker
+from jobsync import ExtraMissing, Job, JobQueue, NotRunning, ProcessingWorker, RunningJob
 from jobsync.api.fleet_view import open_reader
-from jobsync.api.metrics.catalogue import FLEET, PROCESS, reference
+from jobsync.api.metrics.catalogue import FLEET
 from jobsync.api.metrics.fleet import FleetCollector
 from jobsync.api.metrics.process import meters_of
-from tests.api.jobs import eventually, settings
-from tests.docs.pages import ROOT, marked
-
-MONITORING = ROOT / "deploy" / "monitoring"
-NAMES = {metric.name for metric in (*PROCESS, *FLEET)}
-SERIES = re.compile(r"\bjobsync_\w+")
+from tests.api.jobs import eventually, query, settings
+from tests.api.leading import fence
+from tests.children import Child
 
 
 def values(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
-    """Give every sample by its name and the values of its labels."""
+    """Give every sample by its name and the values of its labels, that of the fleet aside."""
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for label, value in sample.labels.items() if label != "fleet")): sample.value
         for family in registry.collect()
         for sample in family.samples
         if not sample.name.endswith(("_created", "_bucket"))
@@ -102,8 +95,83 @@ def test_late_results_that_were_refused_are_counted(server_dsn: str, prefix: str
             queue.cancel(job.id)
 
         with worker:
+            assert values(registry)["jobsync_refused_writes_total", "w"] == 0
             queue.enqueue("cancelled")
-            eventually(lambda: values(registry).get(("jobsync_refused_writes_total", "w"), 0) == 1)
+            eventually(lambda: values(registry)["jobsync_refused_writes_total", "w"] == 1)
+
+
+def test_counters_begin_at_zero_and_a_node_that_others_fence_counts_it(server_dsn: str, prefix: str) -> None:
+    registry = CollectorRegistry()
+    with Job("a", coordination_config=settings(server_dsn, prefix)) as job:
+        job.expose_metrics(registry)
+        found = values(registry)
+        for name in ("jobsync_refused_writes_total", "jobsync_job_crashes_total", "jobsync_handover_seconds_count"):
+            assert found[name, "a"] == 0, name
+        for side in ("of others", "by others"):
+            assert found["jobsync_fences_total", "a", side] == 0
+        assert found["jobsync_tokens_moved_total", "a", "lost"] == found["jobsync_facts_total", "a", "violation"] == 0
+        fence(server_dsn, prefix, "a")
+        eventually(lambda: values(registry)["jobsync_fences_total", "a", "by others"] == 1)
+        assert values(registry)["jobsync_tokens_moved_total", "a", "lost"] == 100
+        assert values(registry)["jobsync_fences_total", "a", "of others"] == 0
+
+
+DIES = """
+    import os, signal, sys
+    from jobsync import CoordinationConfig, ProcessingWorker
+
+    config = CoordinationConfig(dsn=sys.argv[1], appname=sys.argv[2], total_tokens=100)
+    worker = ProcessingWorker(config, worker_id="dead")
+    worker.handles("deadly")(lambda job: os.kill(os.getpid(), signal.SIGKILL))
+    worker.run()
+"""
+
+
+def test_who_takes_over_from_a_dead_worker_counts_the_fence_and_the_jobs(server_dsn: str, prefix: str) -> None:
+    config, registry = settings(server_dsn, prefix), CollectorRegistry()
+    worker = ProcessingWorker(config, worker_id="w")
+    worker.handles("other")(lambda job: None)  # What the dead one held is taken back, and left to who knows it.
+    worker.expose_metrics(registry)
+    with JobQueue(config) as queue, worker:
+        queue.enqueue("deadly")
+        with Child([sys.executable, "-c", textwrap.dedent(DIES), server_dsn, prefix]) as dead:
+            assert dead.wait(60) < 0
+        eventually(lambda: values(registry)["jobsync_fences_total", "w", "of others"] == 1)
+        eventually(lambda: values(registry)["jobsync_job_crashes_total", "w"] == 1)
+
+
+def test_an_attempt_whose_job_went_to_another_is_counted_as_lost(server_dsn: str, prefix: str) -> None:
+    registry = CollectorRegistry()
+    worker = ProcessingWorker(settings(server_dsn, prefix), worker_id="w")
+    worker.expose_metrics(registry)
+
+    @worker.handles("x")
+    def x(job: RunningJob) -> None:
+        if job.crashes == 0:
+            query(server_dsn, f"update {prefix}job_lease set locked_until = clock_timestamp()")
+            query(server_dsn, f"select {prefix}job_recover()")
+            eventually(lambda: job.lost)
+
+    with JobQueue(settings(server_dsn, prefix)) as queue, worker:
+        queue.enqueue("x")
+        eventually(lambda: queue.counts()["done"] == 1)
+        # The late end of the first attempt may be told after the end of the second.
+        attempts = "jobsync_job_attempts_total", "w", "default", "x"
+        eventually(lambda: values(registry).get((*attempts, "returned")) == 1)
+        assert values(registry)[(*attempts, "lost")] == 1
+
+
+def test_one_process_in_two_fleets_tells_them_apart(server_dsn: str, prefix: str) -> None:
+    registry, other = CollectorRegistry(), f"{prefix}b_"
+    with (
+        Job("same", coordination_config=settings(server_dsn, prefix)) as one,
+        Job("same", coordination_config=settings(server_dsn, other, total_tokens=7)) as two,
+    ):
+        for job in (one, two):
+            job.expose_metrics(registry)
+        for fleet, tokens in ((prefix, 100), (other, 7)):
+            labels = {"fleet": fleet, "node": "same"}
+            assert registry.get_sample_value("jobsync_tokens_held", labels) == tokens
 
 
 def test_metrics_are_served_beside_health(server_dsn: str, prefix: str) -> None:
@@ -111,7 +179,7 @@ def test_metrics_are_served_beside_health(server_dsn: str, prefix: str) -> None:
         server = job.serve_health(0, host="127.0.0.1", metrics=True)
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=20) as reply:
             text = reply.read().decode()
-    assert 'jobsync_tokens_held{node="served"} 100.0' in text
+    assert f'jobsync_tokens_held{{fleet="{prefix}",node="served"}} 100.0' in text
     assert meters_of() is meters_of()
 
 
@@ -127,14 +195,16 @@ def fleet_page(server_dsn: str, prefix: str) -> Iterator[str]:
         with open_reader(config) as reader:
             eventually(lambda: reader.read().tokens_moving == 0)
             view = reader.read()
-        yield FleetCollector(lambda: view).page().decode()
+        yield FleetCollector("red_", lambda: view).page().decode()
 
 
 def test_a_fleet_tells_all_that_is_promised(fleet_page: str) -> None:
     families = {family.name: family for family in text_string_to_metric_families(fleet_page)}
     assert set(families) == {metric.name for metric in FLEET}
     assert all(family.samples for family in families.values())
-    found = {(s.name, *s.labels.values()): s.value for family in families.values() for s in family.samples}
+    samples = [sample for family in families.values() for sample in family.samples]
+    assert {sample.labels.pop("fleet") for sample in samples} == {"red_"}
+    found = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
     assert (found["jobsync_up",], found["jobsync_active_nodes",], found["jobsync_tokens_unowned",]) == (1, 2, 0)
     assert found["jobsync_token_balance", "a"] == found["jobsync_token_balance", "b"] == 1
     assert 0 <= found["jobsync_heartbeat_lag_seconds", "w"] < 20
@@ -145,8 +215,8 @@ def test_a_fleet_tells_all_that_is_promised(fleet_page: str) -> None:
 
 
 def test_a_fleet_that_cannot_be_asked_is_down_and_tells_nothing_else() -> None:
-    lines = [line for line in FleetCollector(lambda: None).page().decode().splitlines() if not line.startswith("#")]
-    assert lines == ["jobsync_up 0.0"]
+    page = FleetCollector("red_", lambda: None).page().decode()
+    assert [line for line in page.splitlines() if not line.startswith("#")] == ['jobsync_up{fleet="red_"} 0.0']
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,98 +225,8 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         Job("w", coordination_config=None).expose_metrics()
 
 
-# --- what is made of them ------------------------------------------------------------------------
-
-
-def real(series: str) -> str:
-    """Give the metric that a series belongs to."""
-    return re.sub(r"_(bucket|sum|count)$", "", series)
-
-
-def test_the_reference_is_what_the_code_says() -> None:
-    assert "\n".join(marked("reference/metrics.md", "metrics")) == reference()
-
-
-def test_the_alerts_are_about_metrics_that_exist() -> None:
-    rules = yaml.safe_load((MONITORING / "jobsync.rules.yml").read_text())["groups"][0]["rules"]
-    for rule in rules:
-        found = SERIES.findall(rule["expr"])
-        assert found
-        assert {real(series) for series in found} <= NAMES, rule["alert"]
-    told = {rule["alert"]: rule["expr"] for rule in rules}
-    # The thresholds of the operator's guide, which docs/operate/monitoring.md repeats.
-    assert told["JobsyncHeartbeatLag"].endswith("> 10")
-    assert told["JobsyncRebalances"].endswith("> 5")
-    assert told["JobsyncLeaderChanged"].endswith("< 300")
-    assert "> 0.5" in told["JobsyncTokenBalance"]
-    assert "< 0.1" in told["JobsyncTokenBalance"]
-
-
-def test_the_dashboard_draws_metrics_that_exist_and_labels_that_they_have() -> None:
-    labels = {metric.name: set(metric.labels) for metric in (*PROCESS, *FLEET)}
-    panels = json.loads((MONITORING / "grafana-jobsync.json").read_text())["panels"]
-    drawn = set()
-    for panel in panels:
-        for target in panel["targets"]:
-            found = {real(series) for series in SERIES.findall(target["expr"])}
-            assert found <= NAMES, panel["title"]
-            legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            assert legend <= set().union(*(labels[name] for name in found)), panel["title"]
-            drawn |= found
-    five = {
-        "active_nodes",
-        "token_balance",
-        "heartbeat_lag_seconds",
-        "rebalances_an_hour",
-        "seconds_since_leader_change",
-    }
-    assert {f"jobsync_{name}" for name in five} <= drawn
-
-
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: it comes with Debian's prometheus")
-def test_promtool_accepts_the_rules_and_the_page(fleet_page: str) -> None:
+def test_promtool_accepts_the_page(fleet_page: str) -> None:
     promtool = str(shutil.which("promtool"))
-    subprocess.run([promtool, "check", "rules", str(MONITORING / "jobsync.rules.yml")], check=True)
     said = subprocess.run([promtool, "check", "metrics"], input=fleet_page, text=True, capture_output=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
-def test_a_real_prometheus_scrapes_a_node(server_dsn: str, prefix: str, tmp_path: Path) -> None:
-    with Job("scraped", coordination_config=settings(server_dsn, prefix)) as job:
-        server = job.serve_health(0, host="127.0.0.1", metrics=True)
-        config = {
-            "global": {"scrape_interval": "200ms"},
-            "rule_files": [str(MONITORING / "jobsync.rules.yml")],
-            "scrape_configs": [{"job_name": "jobsync", "static_configs": [{"targets": [f"127.0.0.1:{server.port}"]}]}],
-        }
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        port = free_port()
-        process = subprocess.Popen(
-            [
-                str(shutil.which("prometheus")), f"--config.file={tmp_path}/prometheus.yml",
-                f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            eventually(lambda: asked(port, "jobsync_tokens_held") == {"scraped": 100.0}, limit_sec=60)
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def asked(port: int, query: str) -> dict[str, float]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=5) as reply:
-            found = json.loads(reply.read())["data"]["result"]
-    except OSError:
-        return {}
-    return {each["metric"]["node"]: float(each["value"][1]) for each in found}

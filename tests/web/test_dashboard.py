@@ -112,7 +112,7 @@ def test_programs_get_figures_and_metrics(config: CoordinationConfig, fleet: Job
     with client_of(config) as client:
         found = client.get("/fleet.json").json()
         assert (found["active_nodes"], found["tokens_unowned"], found["nodes"]["first"]) == (2, 0, 50)
-        assert "jobsync_active_nodes 2.0" in client.get("/metrics").text
+        assert f'jobsync_active_nodes{{fleet="{config.prefix}"}} 2.0' in client.get("/metrics").text
 
 
 def test_it_mounts_under_a_prefix(config: CoordinationConfig, fleet: Job) -> None:
@@ -357,7 +357,7 @@ def test_a_database_that_is_away_is_told_and_comes_back(private_server: PrivateS
         assert "how it was" in page
         assert ">w<" in page
         assert client.get("/fleet.json").status_code == 503
-        assert "jobsync_up 0.0" in client.get("/metrics").text
+        assert f'jobsync_up{{fleet="{prefix}"}} 0.0' in client.get("/metrics").text
         for path in ("/locks", "/jobs", "/find?key=a", "/queue"):
             assert client.get(path).status_code == 200
         private_server.start()

@@ -150,7 +150,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
         with self._lock:
             if self._hub is not None or self._ended.is_set():
                 raise NotRunning(f"worker {self.worker_id!r} was started before: make another one")
-            knowledge = self._metered(self._knowledge())
+            knowledge = self._knowledge()
             self._stop_asked_sec, self._stop_asked = None, Flag()
             self._is_starting = True
             try:
@@ -180,6 +180,7 @@ class ProcessingWorker(PeriodicHandlers, WorkerHealth):
             self._leave_node()
             return
         try:
+            knowledge = self._metered(node, knowledge)
             if node.settings.tracing:
                 knowledge = self._traced(node, knowledge)
             enrol(self, node)

@@ -96,9 +96,9 @@ class WorkerHealth:
             raise NotRunning(f"worker {self.worker_id!r} has started: expose its metrics before")
         self._meters = (*self._meters, meters)
 
-    def _metered(self, knowledge: Knowledge) -> Knowledge:
+    def _metered(self, node: Node, knowledge: Knowledge) -> Knowledge:
         for meters in self._meters:
-            knowledge = meters.timing(self.worker_id, knowledge)
+            knowledge = meters.timing(node.settings.prefix, self.worker_id, knowledge)
         return knowledge
 
     def _traced(self, node: Node, knowledge: Knowledge) -> Knowledge:

@@ -57,6 +57,7 @@ class Dashboard:
     """One fleet's live page."""
 
     def __init__(self, config: CoordinationConfig, guard: Guard) -> None:
+        self._fleet = config.prefix
         self.poller = Poller(config)
         self._desk = Desk(config)
         self._guard = guard
@@ -166,7 +167,7 @@ class Dashboard:
     async def _metrics(self, request: Request) -> Response:  # noqa: ARG002
         snapshot = await self.poller.fresh()
         try:
-            page = FleetCollector(lambda: snapshot.view if snapshot.error is None else None).page()
+            page = FleetCollector(self._fleet, lambda: snapshot.view if snapshot.error is None else None).page()
         except ExtraMissing as error:
             return Response(f"{error}\n", 501, media_type="text/plain")
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,8 @@
-"""Every metric, once: its name, kind, labels and meaning. Units stand in the names, as Prometheus has it."""
+"""Every metric, once: its name, kind, labels and meaning. Units stand in the names, as Prometheus has it.
+
+Each bears `fleet`, the appname as its tables bear it, before its own labels: one Prometheus may watch many fleets,
+and one process may be a node of several.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,13 +13,21 @@ JOB_SECONDS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: `kind` is gauge, counter or histogram; `buckets` are a histogram's bounds."""
+    """One metric: `kind` is gauge, counter or histogram; `buckets` are a histogram's bounds.
+
+    `own_labels` are those beside `fleet`, which every metric has.
+    """
 
     name: str
     kind: str
     text: str
-    labels: tuple[str, ...] = ()
+    own_labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, in the order in which values are given."""
+        return ("fleet", *self.own_labels)
 
 
 NODE = ("node",)
@@ -66,6 +78,7 @@ FLEET: Final = (
     Metric("jobsync_queue_oldest_seconds", "gauge", "Age of the oldest job that could run now.", ("queue", "kind")),
     Metric("jobsync_queue_failed_jobs", "gauge", "Jobs that failed for good and have not been pruned or retried."),
     Metric("jobsync_queue_done_a_minute", "gauge", "Jobs done in the minute before."),
+    Metric("jobsync_queue_failed_a_minute", "gauge", "Jobs that failed for good in the minute before."),
     Metric("jobsync_queue_workers", "gauge", "Live queue workers."),
     Metric("jobsync_queue_paused", "gauge", "1 for a queue that is paused.", ("queue",)),
 )  # fmt: skip
@@ -76,7 +89,7 @@ def reference() -> str:
     parts = []
     for title, metrics in (("Of one process", PROCESS), ("Of the fleet", FLEET)):
         rows = [
-            f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.text} |"
+            f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.own_labels)} | {each.text} |"
             for each in metrics
         ]
         parts.append("\n".join([f"## {title}", "", "| metric | kind | labels | what |", "|---|---|---|---|", *rows]))

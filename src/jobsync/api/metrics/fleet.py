@@ -14,9 +14,13 @@ Sample = tuple[str, tuple[str, ...], float]
 
 
 class FleetCollector:
-    """A collector that shows what `look` gives: the fleet as it was last read, or None where it could not be read."""
+    """A collector that shows what `look` gives: the fleet as it was last read, or None where it could not be read.
 
-    def __init__(self, look: Callable[[], FleetView | None]) -> None:
+    `fleet` is its name in every series, known also while nothing can be read.
+    """
+
+    def __init__(self, fleet: str, look: Callable[[], FleetView | None]) -> None:
+        self._fleet = fleet
         self._look = look
         self._core = prometheus().core
 
@@ -27,10 +31,10 @@ class FleetCollector:
             for metric in FLEET
         }
         view = self._look()
-        families["jobsync_up"].add_metric((), float(view is not None))
+        families["jobsync_up"].add_metric((self._fleet,), float(view is not None))
         if view is not None:
             for name, labels, value in samples(view):
-                families[name].add_metric(labels, value)
+                families[name].add_metric((self._fleet, *labels), value)
         yield from families.values()
 
     def page(self) -> bytes:
@@ -43,7 +47,7 @@ class FleetCollector:
 
 
 def samples(view: FleetView) -> Iterator[Sample]:
-    """Give the name, the labels' values and the value of everything that is told of a fleet that answers."""
+    """Give the name, the own labels' values and the value of everything that is told of a fleet that answers."""
     yield "jobsync_active_nodes", (), view.active_nodes
     for node in view.nodes:
         if node.is_live and node.balance is not None:
@@ -73,6 +77,7 @@ def _queue_samples(view: FleetView) -> Iterator[Sample]:
         yield "jobsync_queue_oldest_seconds", where, lane.oldest_sec or 0.0
     yield "jobsync_queue_failed_jobs", (), queue.failed
     yield "jobsync_queue_done_a_minute", (), queue.done_a_minute
+    yield "jobsync_queue_failed_a_minute", (), queue.failed_a_minute
     yield "jobsync_queue_workers", (), queue.workers
     for pause in queue.pauses:
         yield "jobsync_queue_paused", (pause.queue,), 1.0

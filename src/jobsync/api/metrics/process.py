@@ -29,7 +29,15 @@ _MOVED: Final = {
     FactKind.FENCED_BY_OTHERS: "lost",
 }
 _FENCES: Final = {FactKind.FENCED_OTHER: "of others", FactKind.FENCED_BY_OTHERS: "by others"}
-_BY_NAME: Final = {metric.name: metric for metric in PROCESS}
+# Every counter of a node whose labels are known beforehand, with the labels after its own. They begin at 0 with the
+# node: one that appeared with its first event would appear at 1, which is no increase to Prometheus, and alert nobody.
+_FROM_ZERO: Final = (
+    *(("jobsync_facts_total", kind.value) for kind in FactKind),
+    *(("jobsync_tokens_moved_total", direction) for direction in dict.fromkeys(_MOVED.values())),
+    *(("jobsync_fences_total", side) for side in _FENCES.values()),
+    ("jobsync_refused_writes_total",),
+    ("jobsync_job_crashes_total",),
+)
 
 
 def prometheus() -> Any:
@@ -73,39 +81,42 @@ class ProcessMeters:
             return
         self._nodes.add(node)
         count = self._counters
-        name = node.name
+        who = node.settings.prefix, node.name
+        for metric, *labels in _FROM_ZERO:
+            count[metric].labels(*who, *labels)
+        handover = self._histograms["jobsync_handover_seconds"].labels(*who)
 
         def hear(fact: Fact) -> None:
-            count["jobsync_facts_total"].labels(name, fact.kind.value).inc()
+            count["jobsync_facts_total"].labels(*who, fact.kind.value).inc()
             if fact.kind in _MOVED:
-                count["jobsync_tokens_moved_total"].labels(name, _MOVED[fact.kind]).inc(fact.count)
+                count["jobsync_tokens_moved_total"].labels(*who, _MOVED[fact.kind]).inc(fact.count)
             if fact.kind in _FENCES:
-                count["jobsync_fences_total"].labels(name, _FENCES[fact.kind]).inc()
+                count["jobsync_fences_total"].labels(*who, _FENCES[fact.kind]).inc()
             if fact.kind is FactKind.WRITE_REFUSED:
-                count["jobsync_refused_writes_total"].labels(name).inc(fact.count)
+                count["jobsync_refused_writes_total"].labels(*who).inc(fact.count)
             if fact.kind is FactKind.JOBS_RECOVERED:
-                count["jobsync_job_crashes_total"].labels(name).inc(fact.count)
+                count["jobsync_job_crashes_total"].labels(*who).inc(fact.count)
             if fact.kind is FactKind.GAVE_UP and fact.took_sec is not None:
-                self._histograms["jobsync_handover_seconds"].labels(name).observe(fact.took_sec)
+                handover.observe(fact.took_sec)
 
         node.hearers.append(hear)
-        node.engine.time_beat = self._histograms["jobsync_heartbeat_seconds"].labels(name).observe
+        node.engine.time_beat = self._histograms["jobsync_heartbeat_seconds"].labels(*who).observe
 
     def attach_hub(self, hub: Hub) -> None:
         """Tell of a worker from now on."""
         self._hubs.add(hub)
 
-    def timing(self, worker_id: str, knowledge: Knowledge) -> Knowledge:
+    def timing(self, fleet: str, worker_id: str, knowledge: Knowledge) -> Knowledge:
         """Give a worker's handlers, each of which takes its time and counts its attempts."""
-        by_kind = {kind: self._timed(worker_id, handler) for kind, handler in knowledge.by_kind.items()}
-        any_kind = None if knowledge.any_kind is None else self._timed(worker_id, knowledge.any_kind)
+        by_kind = {kind: self._timed(fleet, worker_id, handler) for kind, handler in knowledge.by_kind.items()}
+        any_kind = None if knowledge.any_kind is None else self._timed(fleet, worker_id, knowledge.any_kind)
         return replace(knowledge, by_kind=by_kind, any_kind=any_kind)
 
-    def _timed(self, worker_id: str, handler: Handler) -> Handler:
+    def _timed(self, fleet: str, worker_id: str, handler: Handler) -> Handler:
         function = handler.function
 
         def note(job: RunningJob, began_sec: float, outcome: str) -> None:
-            labels = worker_id, job.queue, job.kind
+            labels = fleet, worker_id, job.queue, job.kind
             self._histograms["jobsync_job_seconds"].labels(*labels).observe(boot_sec() - began_sec)
             self._counters["jobsync_job_attempts_total"].labels(*labels, outcome).inc()
 
@@ -145,10 +156,10 @@ class ProcessMeters:
         for node in list(self._nodes):
             if not node.has_ended:
                 for name, value in _node_gauges(node):
-                    families[name].add_metric([node.name], value)
+                    families[name].add_metric([node.settings.prefix, node.name], value)
         for hub in list(self._hubs):
             if hub.is_alive:
-                worker = [hub.terms.worker_id]
+                worker = [hub.node.settings.prefix, hub.terms.worker_id]
                 families["jobsync_worker_jobs_running"].add_metric(worker, len(hub.slots.running()))
                 families["jobsync_worker_jobs_fetched"].add_metric(worker, len(hub.slots.fetched))
                 families["jobsync_worker_slots"].add_metric(worker, hub.terms.slots)
