@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from starlette.applications import Starlette
@@ -15,7 +16,8 @@ from jobsync import CoordinationConfig, InvalidArgument, JobQueue
 from jobsync.api.cluster import migrate, open_cluster
 from jobsync.web import dashboard
 from jobsync.web.drawing import Drawing
-from jobsync.web.lists import Lists, asked_of
+from jobsync.web.kept import MOST_ANSWERS, Answers, KeptCluster
+from jobsync.web.lists import MOST_KEPT, Lists, asked_of
 from jobsync.web.pages import Pages
 from jobsync.web.poller import EVERY_SEC, Poller, Snapshot
 from tests.api.jobs import settings
@@ -208,9 +210,8 @@ def test_failed_jobs_that_could_not_be_read_are_asked_for_again() -> None:
     assert asyncio.run(look()) == ["away", None, "away again", None]
 
 
-def test_ten_viewers_cost_the_server_what_one_does(
-    application: Starlette, config: CoordinationConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def counted_statements(config: CoordinationConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give what is asked of the tables from now on, as it grows."""
     asked: list[str] = []
     execute = psycopg.Cursor.execute
 
@@ -220,6 +221,13 @@ def test_ten_viewers_cost_the_server_what_one_does(
         return execute(self, query, *args, **options)
 
     monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    return asked
+
+
+def test_ten_viewers_cost_the_server_what_one_does(
+    application: Starlette, config: CoordinationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = counted_statements(config, monkeypatch)
     poller = application.state.dashboard.poller
 
     async def view(rounds: int) -> None:
@@ -244,3 +252,84 @@ def test_ten_viewers_cost_the_server_what_one_does(
         assert ten <= 1.05 * one
 
     asyncio.run(compare())
+
+
+def test_many_who_load_pages_at_once_cost_what_one_does(
+    config: CoordinationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("jobsync.web.lists.boot_sec", lambda: clock[0])
+    monkeypatch.setattr("jobsync.web.kept.boot_sec", lambda: clock[0])
+    opened: list[object] = []
+
+    def opening(given: CoordinationConfig) -> Any:
+        opened.append(given)
+        return open_cluster(given)
+
+    monkeypatch.setattr("jobsync.web.kept.open_cluster", opening)
+    asked = counted_statements(config, monkeypatch)
+    list_jobs = JobQueue.list_jobs
+
+    def listing(self: JobQueue, **given: Any) -> Any:  # The queue speaks without a cursor: its one question is counted.
+        asked.append("list jobs")
+        return list_jobs(self, **given)
+
+    monkeypatch.setattr(JobQueue, "list_jobs", listing)
+    application = dashboard(config, auth="sesame")
+    application.state.dashboard.poller._every_sec = 3600.0  # What is counted is what the pages ask beside it.
+
+    async def statements(client: httpx.AsyncClient, address: str, viewers: int) -> int:
+        before = len(asked)
+        replies = await asyncio.gather(*(client.get(address) for _ in range(viewers)))
+        assert {reply.status_code for reply in replies} == {200}
+        clock[0] += 0.5 * EVERY_SEC
+        return len(asked) - before
+
+    async def load() -> None:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            await statements(client, "/", 1)
+            for address in ("/find?key=a", "/jobs?kind=a", "/locks?like=a"):
+                await statements(client, address, 1)  # Whoever comes first may have to connect.
+                clock[0] += EVERY_SEC
+                one = await statements(client, address, 1)
+                clock[0] += EVERY_SEC
+                assert (await statements(client, address, 40), one > 0) == (one, True), address
+                assert await statements(client, address, 5) == 0, f"{address}: nothing is half a second old"
+            assert await statements(client, "/", 40) == 0
+            assert len(opened) == 1, "one connection for all who look closely"
+            await statements(client, "/jobs?kind=a", 1)
+            headers = {"authorization": "Bearer sesame", "accept": "application/json"}
+            await client.post("/do", data={"act": '["pause", "default"]'}, headers=headers)
+            before = len(asked)
+            await client.get("/jobs?kind=a")
+            assert "list jobs" in asked[before:], "what was changed is seen at once"
+
+    asyncio.run(load())
+    application.state.dashboard._desk.close()
+
+
+def test_a_kept_connection_that_was_cut_is_replaced(config: CoordinationConfig) -> None:
+    kept = KeptCluster(config)
+    pid = kept.ask(lambda cluster: cluster.execute("select pg_backend_pid()"))[0][0]
+    assert kept.ask(lambda cluster: cluster.execute("select pg_backend_pid()")) == [(pid,)]
+    with psycopg.connect(str(config.dsn), autocommit=True) as conn:
+        conn.execute("select pg_terminate_backend(%s, 10000)", (pid,))
+    assert kept.ask(lambda cluster: cluster.execute("select pg_backend_pid()"))[0][0] != pid
+    with pytest.raises(InvalidArgument):
+        kept.ask(lambda cluster: cluster.explain("x" * 10_000))
+    kept.close()
+    kept.close()
+
+
+def test_what_is_kept_for_those_who_ask_is_bounded() -> None:
+    desk: Any = Desk()
+    lists, answers = Lists(desk), Answers(str.upper)
+
+    async def ask() -> None:
+        for number in range(MOST_KEPT + 50):
+            await lists.now(asked_of("locks", {"like": str(number)}))
+            assert await answers.to(f"k{number}") == (f"K{number}", None)
+
+    asyncio.run(ask())
+    assert (len(lists._kept), len(answers._known)) == (MOST_KEPT, MOST_ANSWERS)

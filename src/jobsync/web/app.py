@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -22,9 +22,10 @@ from jobsync.api.metrics.fleet import FleetCollector
 from jobsync.core.errors import ExtraMissing, JobsyncError
 from jobsync.core.log_events import Event, marks
 from jobsync.core.queue.stored import STATUSES
-from jobsync.web.desk import Desk
+from jobsync.web.desk import MOST_KEY, Desk
 from jobsync.web.drawing import ASSETS, Drawing, is_same
 from jobsync.web.guard import COOKIE, SESSION_SEC, Guard, Headers, comes_from_here
+from jobsync.web.kept import Answers
 from jobsync.web.lists import NAMES, Asked, asked_of
 from jobsync.web.pages import PARTS, Pages
 from jobsync.web.poller import Poller
@@ -63,6 +64,7 @@ class Dashboard:
         self._guard = guard
         self._drawing = Drawing()
         self._pages = Pages(self.poller, self._drawing, self._desk)
+        self._finds = Answers(self._desk.explain)
         self._said: dict[str, tuple[str, bool]] = {}
 
     def application(self, allowed_hosts: tuple[str, ...]) -> Starlette:
@@ -138,8 +140,11 @@ class Dashboard:
 
     async def _find(self, request: Request) -> Response:
         key = request.query_params.get("key", "")
-        found, error = await _tried(lambda: self._desk.explain(key)) if key else (None, None)
-        return await self._page(request, "find.html", key=key[:2000], found=found, asked_error=error)
+        snapshot = await self.poller.fresh()
+        found, error = None, None
+        if key and snapshot.error is None:  # Else the page says so already, and nobody waits for that a second time.
+            found, error = await self._finds.to(key[: MOST_KEY + 1])
+        return await self._page(request, "find.html", key=key[:MOST_KEY], found=found, asked_error=error)
 
     # --- for programs ----------------------------------------------------------------------------
 
@@ -282,6 +287,8 @@ class Dashboard:
             )
             is_well = True
         self.poller.hurry()
+        self._pages.changed()
+        self._finds.changed()
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse({"said": said, "ok": is_well}, 200 if is_well else 409)
         return RedirectResponse(self._saying(said, is_well=is_well, back=form.get("back", "")), 303)
@@ -294,13 +301,6 @@ class Dashboard:
         self._said[key] = (text, is_well)
         place = back if back.split("?", maxsplit=1)[0] in {"queue", "jobs", "job", "locks", "find"} else "./"
         return f"{place}{'&' if '?' in place else '?'}said={key}"
-
-
-async def _tried(ask: Callable[[], Any]) -> tuple[Any, str | None]:
-    try:
-        return await asyncio.to_thread(ask), None
-    except JobsyncError as error:
-        return None, str(error)
 
 
 async def _form(request: Request) -> Form:

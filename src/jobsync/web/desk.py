@@ -15,19 +15,21 @@ from jobsync.api.standing_queue import StandingQueue
 from jobsync.core.errors import InvalidArgument
 from jobsync.core.queue.steering import Limit, Schedule
 from jobsync.core.queue.stored import AttemptError, StoredJob
+from jobsync.web.kept import KeptCluster
 
 JOBS_A_PAGE = 50
 MOST_KEY = 2_000
 
 
 class Desk:
-    """One queue kept open for all, and a connection of its own for each look at the fleet."""
+    """One queue and one connection to look at the fleet, kept open for all, and one for each change of the fleet."""
 
     def __init__(self, config: CoordinationConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
         self._queue: JobQueue | None = None
         self._closing: Callable[[], object] | None = None
+        self._cluster = KeptCluster(config)
 
     @property
     def queue(self) -> JobQueue:
@@ -54,6 +56,7 @@ class Desk:
             closing, self._queue, self._closing = self._closing, None, None
         if closing is not None:
             closing()
+        self._cluster.close()
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -79,13 +82,11 @@ class Desk:
         """Say who has a task, and why."""
         if len(key) > MOST_KEY:
             raise InvalidArgument(f"the key has {len(key):,} characters: give at most {MOST_KEY:,}")
-        with open_cluster(self._config) as cluster:
-            return cluster.explain(key)
+        return self._cluster.ask(lambda cluster: cluster.explain(key))
 
     def locks(self, like: str | None) -> tuple[LockStatus, ...]:
         """Read the locks whose task contains a text."""
-        with open_cluster(self._config) as cluster:
-            return cluster.locks(like)
+        return self._cluster.ask(lambda cluster: cluster.locks(like))
 
     # --- changing ------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 What the fleet's snapshot does not have is read here, and shared by all who ask for the same. The database is spared as
 it is by the snapshots: however many look, and at whatever, one list is read a second, and after a slow one the rest is
 ten times as long. Where several are looked at, the one that waited longest is next. Only a page that is loaded reads
-its list at once.
+its list at once, where nobody has read the same within the last second.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ LOCKS_SHOWN: Final = 500
 MOST_LETTERS: Final = 2_000
 LOOKED_AT_SEC: Final = 5.0  # Nobody has asked for it for so long: it waits for no turn any more.
 FORGOTTEN_SEC: Final = 60.0
+MOST_KEPT: Final = 200  # Whoever asks for ever other things takes no more memory than for so many.
 MOST_CHARACTERS: Final = 20_000
 
 Asked = tuple[str, ...]
@@ -43,6 +44,7 @@ class Found:
 
     given: Mapping[str, Any] | None = None
     error: str | None = None
+    began_sec: float = float("-inf")
     read_sec: float = float("-inf")
     asked_sec: float = float("-inf")
     drawn: dict[bool, str] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Lists:
         self._kept: dict[Asked, Found] = {}
         self._reading = asyncio.Lock()
         self._rest_until_sec = float("-inf")
+        self._changed_sec = float("-inf")
 
     async def latest(self, asked: Asked, *, is_away: bool) -> Found:
         """Give a list as it was read last, reading it first where it is its turn.
@@ -77,11 +80,16 @@ class Lists:
         return found
 
     async def now(self, asked: Asked) -> Found:
-        """Read a list: somebody loads its page."""
+        """Give a list that is younger than a second, and than the last change: somebody loads its page."""
         found = self._note(asked)
         async with self._reading:
-            await self._read(asked, found)
+            if found.began_sec <= max(boot_sec() - EVERY_SEC, self._changed_sec):
+                await self._read(asked, found)
         return found
+
+    def changed(self) -> None:
+        """Read anew whatever a page is loaded with: something was changed."""
+        self._changed_sec = boot_sec()
 
     def lacks(self, asked: Asked) -> bool:
         """Tell whether a job was looked for, and is not there."""
@@ -91,7 +99,10 @@ class Lists:
     def _note(self, asked: Asked) -> Found:
         now_sec = boot_sec()
         self._kept = {each: it for each, it in self._kept.items() if it.asked_sec > now_sec - FORGOTTEN_SEC}
-        found = self._kept.setdefault(asked, Found())
+        found = self._kept.pop(asked, None) or Found()
+        while len(self._kept) >= MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)))  # The one that nobody has asked for the longest.
+        self._kept[asked] = found
         found.asked_sec = now_sec
         return found
 
@@ -109,7 +120,7 @@ class Lists:
             found.given, found.error = await asyncio.to_thread(read[asked[0]], asked), None
         except JobsyncError as error:
             found.error = str(error)
-        found.read_sec = boot_sec()
+        found.began_sec, found.read_sec = began_sec, boot_sec()
         found.drawn.clear()
         self._rest_until_sec = found.read_sec + max(EVERY_SEC, SHARE * (found.read_sec - began_sec))
 

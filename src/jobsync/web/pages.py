@@ -75,6 +75,10 @@ class Pages:
         """Tell whether what was asked for by name is not there."""
         return self._lists.lacks(asked)
 
+    def changed(self) -> None:
+        """Have whatever is loaded next read anew: something was changed."""
+        self._lists.changed()
+
     async def _shared_parts(self, page: str, snapshot: Snapshot, *, may_act: bool) -> dict[str, str]:
         kept = self._drawn.get((page, may_act))
         if kept is not None and kept[0] == snapshot.number:
