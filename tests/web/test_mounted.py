@@ -1,10 +1,14 @@
 """The live page as a part of another application, which tells it neither when it begins nor when it ends."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -15,6 +19,8 @@ from jobsync.api.cluster import migrate
 from jobsync.web import dashboard, desk
 from jobsync.web.desk import Desk
 from tests.api.jobs import settings
+from tests.cli.conftest import TWO_NODES
+from tests.docs.pages import ROOT, blocks_of
 
 
 def test_threads_that_come_at_once_share_one_queue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +83,47 @@ def test_a_mounted_page_works_and_its_queue_is_closed_with_the_process_or_the_ap
     assert vars(its_desk)["_queue"] is None
     with pytest.raises(NotRunning):
         queue.counts()
+
+
+DJANGO = """
+import sys
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path
+
+settings.configure(
+    ALLOWED_HOSTS=["testserver"],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="none",
+    USE_TZ=True,
+)
+urlpatterns = [path("hello/<name>", lambda request, name: HttpResponse(f"Django greets {name}"))]
+TOKEN = "sesame"
+RECIPE
+from starlette.testclient import TestClient
+
+with TestClient(application) as client:
+    fleet = client.get("/ops/fleet/")
+    assert (fleet.status_code, "where they belong" in fleet.text) == (200, True), fleet.text
+    assert client.get("/ops/fleet/jobs").status_code == 200
+    assert client.get("/ops/fleet/assets/app.css").status_code == 200
+    hello = client.get("/hello/ada")
+    assert (hello.status_code, hello.text) == (200, "Django greets ada")
+    assert client.get("/nowhere").status_code == 404
+    answer = client.post("/ops/fleet/login", data={"token": TOKEN}, headers={"origin": "http://testserver"})
+    assert "Log out" in answer.text
+print("played")
+"""
+
+
+@pytest.mark.slow
+def test_the_page_is_mounted_beside_django_as_its_documentation_says(server_dsn: str, prefix: str) -> None:
+    config = settings(server_dsn, prefix)
+    migrate(config)
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        conn.execute(TWO_NODES.replace(" t_", f" {prefix}").encode())
+    recipe = next(block.text for block in blocks_of("operate/dashboard.md") if block.title == "Django, in asgi.py")
+    text = DJANGO.replace("RECIPE", recipe)
+    env = {**os.environ, "SYNC_DSN": server_dsn, "SYNC_SQL_APPNAME": prefix, "PYTHONPATH": str(ROOT / "src")}
+    played = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False)
+    assert (played.returncode, played.stdout) == (0, "played\n"), played.stderr
