@@ -24,6 +24,7 @@ pytestmark = [
 AXE_CORE = "axe-core@4"
 SHOTS = ROOT / "build" / "screenshots"
 NODES, TOKENS, PIECES = 50, 1_000_000, 20
+QUIET = 1.0  # The load below which a first paint is a measure of the page.
 
 MEMBER = """
 import sys, time
@@ -204,6 +205,7 @@ def test_everybody_can_use_it(server_dsn: str, prefix: str, page: Page, axe: str
 
 def test_the_first_paint_of_a_large_fleet(server_dsn: str, prefix: str, page: Page) -> None:
     config = settings(server_dsn, prefix, total_tokens=TOKENS)
+    is_quiet = os.getloadavg()[0] < QUIET
     large_fleet(config)
     with served(config) as address:
         page.open(address + "login")  # The browser, its cache and the poller are warm, as for whoever looks at it.
@@ -217,7 +219,8 @@ def test_the_first_paint_of_a_large_fleet(server_dsn: str, prefix: str, page: Pa
         assert page.js("document.querySelectorAll('#nodes tbody tr').length") == NODES
         assert page.js("document.querySelectorAll('#strip path').length") == 2 * NODES
     print(f"first paint: {sorted(paints)} ms, {size:,} bytes")
-    assert min(paints) < 3000  # Asked are 300 ms on a machine that does nothing else: docs/benchmarks.md.
+    # Where others are at work as well, what is measured is how long a browser waits for its turn.
+    assert min(paints) < (300 if is_quiet else 3000)
 
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
