@@ -65,7 +65,8 @@ def test_tokens_of_a_leaving_node_have_a_new_owner_within_a_tenth_of_a_second(fl
     a, b = fleet.join_all("a b")
     fleet.leave(b)
     assert fleet.comes_to_be(lambda: a.held() == ALL, within_sec=0.1)
-    assert (b.alive, b.error) == (False, None)
+    assert fleet.comes_to_be(lambda: not b.alive, within_sec=0.1)
+    assert b.error is None
     assert fleet.state_of("b") == "gone"
 
 

@@ -29,7 +29,7 @@ def test_a_judge_misses_the_rule(virtual: VirtualServer, mutation: Mutation) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutation", [each for each in MUTATIONS if not each.rare], ids=lambda mutation: mutation.rule)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
 def test_a_judge_misses_the_rule_in_seeds_chosen_by_nobody(virtual: VirtualServer, mutation: Mutation) -> None:
     with mutation.applied(virtual) as run:
         for seed in range(1_000_000, 1_000_000 + MOST_SEEDS):

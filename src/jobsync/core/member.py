@@ -26,7 +26,8 @@ from jobsync.core.messages import FactKind, Phase
 
 ENTRY_DEADLINE_SEC = 5.0  # Registering may wait for locks, as when a whole fleet starts at once.
 PLAN_DEADLINE_SEC = 5.0  # Reading ten thousands of locks takes longer than a ping.
-DEBOUNCE_SEC = 0.003  # Notifications come in bursts; the read after the wake-up is what costs.
+# Notifications come in bursts: the first is heeded at once, and then one read in so long has the rest.
+DEBOUNCE_SEC = 0.003
 BUSY_WAIT_SEC = 0.05  # What is overdue waits for the answer under way, which is an event of its own.
 
 
@@ -98,13 +99,13 @@ class Member(AmongOthers):
                 assert_never(event)
 
     def _on_notified(self, hint: m.Notified) -> None:
-        soon_sec = self._now.boot_sec + DEBOUNCE_SEC
+        now_sec = self._now.boot_sec
         if hint.channel is m.Channel.PLAN:
             if hint.leader not in ("", self.name) and self.phase is not Phase.LEAVING:
                 return  # Members came or went: the leader plans, and its plan is a hint of its own.
-            self._beat_at_sec = min(self._beat_at_sec, soon_sec)
+            self._beat_at_sec = min(self._beat_at_sec, max(now_sec, self._beat_asked_sec + DEBOUNCE_SEC))
         else:
-            self._grow_at_sec = min(self._grow_at_sec, soon_sec)
+            self._grow_at_sec = min(self._grow_at_sec, max(now_sec, self._grow_asked_sec + DEBOUNCE_SEC))
 
     def _on_refused(self, event: m.Refused) -> None:
         self._in_flight = None
@@ -114,6 +115,7 @@ class Member(AmongOthers):
                 self._shrink_retry.failed(now_sec)
             case m.Grow():
                 self._grow_retry.failed(now_sec)
+                self._grow_at_sec = now_sec
             case m.ReadPlanInputs() | m.SavePlan():
                 self._say_all(self._leadership.failed(now_sec))
             case m.Fence() as fence if self._me is not None:

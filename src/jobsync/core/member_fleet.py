@@ -22,6 +22,7 @@ class AmongOthers(Ownership):
     def _beat_question(self, me: m.Identity) -> m.Question:
         has_its_share = self._target is not None and self._share == self._belief.pool
         settled = has_its_share and not pool_of(self._belief.all_giving)
+        self._beat_asked_sec = self._now.boot_sec
         return m.Beat(
             me=me,
             applied_version=self._plan_version if settled else 0,

@@ -35,6 +35,9 @@ class MemberState:
     """The memory of one node, and its voice."""
 
     _wants_since_sec: float | None = None  # Since when tokens are wanted that are not held.
+    _grow_asked_sec = _beat_asked_sec = float(
+        "-inf"
+    )  # When these were last asked: a burst of hints waits from there on.
 
     def __init__(self, name: str, settings: Settings, *, takes_tokens: bool = True) -> None:
         self.name = name

@@ -97,11 +97,12 @@ class Ownership(Life):
         if self._quarantined_since_sec is not None:
             self._grow_at_sec = NEVER
             return None
+        # What others still hold is asked for when they free it, which may be before the answer, or with the next beat.
+        self._grow_at_sec, self._grow_asked_sec = NEVER, self._now.boot_sec
         return m.Grow(me, self._server_to_name())
 
     def _on_growth(self, growth: m.Growth) -> None:
         self._grow_retry.succeeded()
-        self._grow_at_sec = NEVER  # What others still hold is asked for when they free it, or with the next beat.
         if growth.outcome == "fenced":
             self._beat_at_sec = self._now.boot_sec
         if growth.outcome == "quarantined":
