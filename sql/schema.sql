@@ -417,7 +417,7 @@ alter table sync_node add column schema_version integer;
 -- they write, and go on.
 alter table sync_job_body add column trace_context text;  -- W3C: the traceparent, and behind a blank the tracestate if there is one
 
--- jobsync schema, version 6: how long tokens were without an owner.
+-- jobsync schema, version 6: how long tokens were without an owner; who had taken a job that has ended.
 --
 -- One row for tokens that passed together from one node to another, written when they are given up or their node is fenced,
 -- and completed when they are granted. What has no granted_at is nobody's now. Nothing is decided by these rows.
@@ -435,18 +435,40 @@ create table sync_handover (
 create index sync_handover_plan_version on sync_handover (plan_version);
 create index sync_handover_uncovered on sync_handover (id) where granted_at is null;
 
--- Nodes of the version before go on meanwhile, and what they call writes here from now on: whoever may use the history may
--- use this.
+-- A lease that is over: who had taken which batch, and when. One row a batch, so that no ended job bears its worker's name;
+-- its jobs are found by their epoch, in sync_job_end and sync_job_error. It is evidence, and nothing is decided by it: its
+-- epoch is not even unique by constraint, lest a duplicate stand in the way of an end.
+create table sync_job_past_lease (
+    epoch    bigint not null,
+    worker   text   not null,
+    taken_at timestamptz not null,
+    over_by  timestamptz not null  -- it was over by then: as far as it had been extended, or when it was taken back
+);
+create index sync_job_past_lease_epoch on sync_job_past_lease (epoch);
+create index sync_job_past_lease_over_by on sync_job_past_lease using brin (over_by)
+    with (pages_per_range = 16, autosummarize = on);
+
+-- Who took a batch of jobs, and when: those under way and those that are over.
+create view sync_job_taken as
+select l.epoch, l.worker, l.taken_at from sync_job_lease l
+union all
+select p.epoch, p.worker, p.taken_at from sync_job_past_lease p;
+
+-- Programs of the version before go on meanwhile, and what they call reads and writes here from now on: whoever may use a
+-- table may use what was made beside it.
 do $body$
 declare
     allowed record;
 begin
     for allowed in
-        select a.privilege_type as verb, a.grantee::regrole::text as grantee
-        from pg_class c cross join lateral aclexplode(c.relacl) a
-        where c.oid = 'sync_rebalance'::regclass and a.grantee <> 0 and a.grantee <> c.relowner
+        select n.made, a.privilege_type as verb, a.grantee::regrole::text as grantee
+        from (values ('sync_handover', 'sync_rebalance'), ('sync_job_past_lease', 'sync_job_lease'), ('sync_job_taken', 'sync_job'))
+             n(made, kin)
+        join pg_class c on c.oid = n.kin::regclass
+        cross join lateral aclexplode(c.relacl) a
+        where a.grantee <> 0 and a.grantee <> c.relowner
     loop
-        execute format('grant %s on sync_handover to %s', allowed.verb, allowed.grantee);
+        execute format('grant %s on %I to %s', allowed.verb, allowed.made, allowed.grantee);
     end loop;
 end $body$;
 
@@ -1155,11 +1177,15 @@ end $$;
 create or replace function sync_job_close_leases(_epochs bigint[]) returns void
 language plpgsql set enable_seqscan = off as $$
 begin
-    delete from sync_job_lease l
-    where l.epoch = any (_epochs)
-      and not exists (
-          select from unnest(l.ids) u(id)
-          where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id));
+    with over as (
+        delete from sync_job_lease l
+        where l.epoch = any (_epochs)
+          and not exists (
+              select from unnest(l.ids) u(id)
+              where u.id <> 0 and not exists (select from sync_job_end e where e.id = u.id))
+        returning l.epoch, l.worker, l.taken_at, l.locked_until)
+    insert into sync_job_past_lease (epoch, worker, taken_at, over_by)
+    select o.epoch, o.worker, o.taken_at, o.locked_until from over o;
 end $$;
 
 -- Record that jobs are done, each under the epoch of its attempt and at its place in the lease's list. The rows name those
@@ -1553,12 +1579,18 @@ create or replace function sync_job_prune(_days double precision, _most integer,
 language plpgsql as $$
 declare
     _gone bigint[];
+    _until timestamptz := coalesce(_now, clock_timestamp()) - _days * interval '1 day';
 begin
+    -- No row goes before the jobs that it tells of: they ended no later. A job may have had several attempts, each in a batch
+    -- of its own.
+    delete from sync_job_past_lease p
+    where p.ctid = any (array(
+        select o.ctid from sync_job_past_lease o where o.over_by < _until limit 10 * _most for update skip locked));
     with gone as (
         delete from sync_job_end e
         where e.ctid = any (array(
             select o.ctid from sync_job_end o
-            where o.finished_at < coalesce(_now, clock_timestamp()) - _days * interval '1 day'
+            where o.finished_at < _until
               -- A batch under way lists it still: only the end says that it is over.
               and not exists (select from sync_job_lease l where l.epoch = o.epoch)
             limit _most for update skip locked))
@@ -1619,6 +1651,8 @@ begin
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         where u.id = any (_all) and not exists (select from sync_job_end e where e.id = u.id);
         delete from sync_job_lease l where l.epoch = lost.epoch;
+        insert into sync_job_past_lease (epoch, worker, taken_at, over_by)
+        values (lost.epoch, lost.worker, lost.taken_at, greatest(lost.locked_until, _at));
         if _again is not null then
             perform sync_job_wait(_again, _attempts, _crashes, null, _at);
             perform sync_job_leave_places(_again, true);
@@ -2724,3 +2758,5 @@ commit;
 -- grant select on table sync_job to app_worker;
 -- grant select, insert, update, delete on table sync_steering to app_worker;
 -- grant select, insert, update, delete on table sync_handover to app_worker;
+-- grant select, insert, update, delete on table sync_job_past_lease to app_worker;
+-- grant select on table sync_job_taken to app_worker;

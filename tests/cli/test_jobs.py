@@ -1,6 +1,7 @@
 """`jobsync jobs`: people and scripts look at the queue and help its jobs."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from jobsync import CoordinationConfig, JobQueue, NewJob
 from jobsync.cli import jobs_view
 from jobsync.cli.app import app
+from tests.queue.hands import Hands
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no [such] photo'
 
@@ -97,6 +99,29 @@ def test_one_job_is_shown_with_all_that_happened(jobs: Command, failed: int) -> 
         assert '{"photo": 1}' in out
         assert "ValueError: no [such] photo" in out
         assert 'File "x.py", line 1' in out
+
+
+def test_the_timeline_tells_who_took_a_job_and_how_long_it_was_there(
+    jobs: Command, queue: JobQueue, server_dsn: str, prefix: str
+) -> None:
+    number = queue.enqueue("resize")
+    hands = Hands(queue, server_dsn, prefix)
+    [job] = hands.take()
+    assert "attempt 1 taken by w" in jobs("show", str(number))[1]
+    queue.release_lease(number, "w", "retry", error="no disk", attempt=job.attempt)
+    [job] = hands.take()
+    queue.release_lease(number, "w", "done", attempt=job.attempt)
+    lines = [line.split("  ", 1)[1] for line in jobs("show", str(number))[1].splitlines() if line.startswith("20")]
+    assert [re.sub(r"\d+\.\d s", "N s", line) for line in lines] == [
+        "enqueued",
+        "attempt 1 taken by w",
+        "attempt 1 failed on w, N s after it was taken",
+        "attempt 2 taken by w",
+        "done, N s after it was taken",
+    ]
+    told = json.loads(jobs("show", str(number), "--json")[1])
+    assert told["taken_by"] == "w"
+    assert told["errors"][0]["taken_at"] < told["taken_at"] < told["finished_at"]
 
 
 def test_one_job_is_shown_to_programs(jobs: Command, failed: int) -> None:

@@ -50,6 +50,19 @@ def test_what_is_old_goes_with_all_that_belongs_to_it(fleet: Fleet, member: Memb
     assert left(fleet) == dict.fromkeys(BODIES, 2)
 
 
+def test_who_had_taken_it_is_known_as_long_as_the_job(fleet: Fleet, member: Member) -> None:
+    gone, stays = ended(fleet, member, 1)[0], ended(fleet, member, 1, days_ago=0.5)[0]
+    age = "over_by = over_by - interval '10 days', taken_at = taken_at - interval '10 days'"
+    fleet.sql(
+        f"update sync_job_past_lease set {age} where epoch = (select epoch from sync_job_end where id = $1)", gone
+    )
+    assert prune(fleet, None) == 0
+    assert fleet.value("select count(*) from sync_job_past_lease") == 2
+    assert prune(fleet, 1.0) == 1
+    assert fleet.sql("select e.id, t.worker from sync_job_taken t join sync_job_end e using (epoch)") == [(stays, "w")]
+    assert fleet.value("select count(*) from sync_job_past_lease") == 1
+
+
 def test_null_keeps_for_ever(fleet: Fleet, member: Member) -> None:
     ended(fleet, member, 1, days_ago=10_000)
     assert prune(fleet, None) == 0

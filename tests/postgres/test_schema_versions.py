@@ -251,11 +251,11 @@ def test_who_may_use_the_tables_of_before_may_use_those_that_are_added(old: Conn
     """Since nodes of the version before go on, and what they call writes to these from now on."""
     role = f"{prefix}worker"
     lacking = (
-        "select c.relname from pg_class c where c.relkind = 'r' and not c.relispartition "
+        "select c.relname from pg_class c where c.relkind in ('r', 'v') and not c.relispartition "
         "and starts_with(c.relname, $1) and not has_table_privilege($2, c.oid, 'insert')"
     )
     rights = Statement(lacking, (prefix, role))
-    grant = f"grant select, insert, update, delete on {prefix}rebalance to {role}"
+    grant = f"grant select, insert, update, delete on {prefix}rebalance, {prefix}job_lease, {prefix}job to {role}"
     old.execute(f"create role {role}; {grant}".encode())
     try:
         before = {name for (name,) in run(old, rights)}

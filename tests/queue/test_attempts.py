@@ -277,3 +277,36 @@ def test_kinds_that_nobody_knows_are_told(queue: JobQueue, hands: Hands) -> None
 def test_questions_that_cannot_be_meant_are_refused(queue: JobQueue, call: object) -> None:
     with pytest.raises(InvalidArgument):
         call(queue)  # type: ignore[operator]
+
+
+def test_a_job_that_ended_tells_who_took_it_and_when(queue: JobQueue, hands: Hands) -> None:
+    """Whether its batch goes on or is over: done, failed for good, taken back from the dead, cancelled."""
+    queue.enqueue_many([("k", None)] * 4)
+    assert queue.list_jobs()[0].taken_by is None
+    done, failed, cancelled, crashed = jobs = hands.take()
+    assert {job.taken_by for job in jobs} == {WORKER} == {job.locked_by for job in jobs}
+    queue.release_lease(done.id, WORKER, "done", attempt=done.attempt)
+    queue.release_lease(failed.id, WORKER, "failed", error="no", attempt=failed.attempt)
+    queue.cancel(cancelled.id)
+    assert {now(queue, job).taken_at for job in jobs} == {job.taken_at for job in jobs}, "its batch goes on"
+    hands.fence()
+    assert queue.reset_expired_leases() == 1
+    assert queue.get_active_leases() == []
+    for job in jobs[:3]:
+        ended = now(queue, job)
+        assert (ended.taken_by, ended.taken_at, ended.attempt) == (WORKER, job.taken_at, job.attempt), ended.status
+        assert ended.taken_at is not None
+        assert ended.finished_at is not None
+        assert ended.created_at < ended.taken_at < ended.finished_at
+    assert [error.taken_at for job in (failed, crashed) for error in queue.errors(job.id)] == [
+        failed.taken_at,
+        crashed.taken_at,
+    ]
+    waits = now(queue, crashed)
+    assert (waits.status, waits.taken_by, waits.taken_at) == ("retry", None, None)
+
+
+def test_what_never_was_taken_tells_nobody(queue: JobQueue, hands: Hands) -> None:
+    queue.cancel(queue.enqueue("k"))
+    [job] = queue.list_jobs()
+    assert (job.status, job.taken_by, job.taken_at) == ("cancelled", None, None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from jobsync.web.pages import Pages
 from jobsync.web.poller import EVERY_SEC, Poller, Snapshot
 from tests.api.jobs import settings
 from tests.cli.conftest import TWO_NODES
+from tests.queue.hands import Hands
 
 Condition = Callable[[str], bool]
 
@@ -83,6 +85,24 @@ def test_one_job_and_its_attempts_follow(application: Starlette, config: Coordin
             await seen
 
     asyncio.run(watch())
+
+
+def test_a_job_shows_who_took_it_and_how_long_it_was_there(
+    config: CoordinationConfig, server_dsn: str, prefix: str
+) -> None:
+    with JobQueue(config) as queue:
+        number = queue.enqueue("mail")
+        hands = Hands(queue, server_dsn, prefix)
+        for outcome, error in (("retry", "no post"), ("done", None)):
+            [job] = hands.take()
+            queue.release_lease(number, "w", outcome, error=error, attempt=job.attempt)
+    with TestClient(dashboard(config), base_url="http://localhost") as client:
+        html = re.sub(r"\d\d:\d\d:\d\d|\d+\.\d s", "N", client.get(f"/job?id={number}").text)
+    for step in (1, 2):
+        assert re.search(rf"<b>Attempt {step} taken</b> <span class=.sub.>.* N UTC · w</span>", html)
+        assert html.count(f"Attempt {step} taken") == 1
+    assert re.search(r"<b>Attempt 1 failed</b> <span class=.sub.>.* N UTC · w · after N</span>", html)
+    assert re.search(r"<b>Done</b> <span class=.sub.>.* N UTC · after N</span>", html)
 
 
 def test_locks_follow(application: Starlette, config: CoordinationConfig) -> None:

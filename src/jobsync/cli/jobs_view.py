@@ -104,7 +104,11 @@ def show_counts(
 def _events(job: StoredJob, errors: Sequence[AttemptError]) -> list[tuple[datetime, Text, str]]:
     """List what happened to a job, and last how it is: instant, sentence, and what belongs below it."""
     found: list[tuple[datetime, Text, str]] = [(job.created_at, Text("enqueued"), "")]
-    found += [(error.at, _attempt_line(error), error.error) for error in errors]
+    for error in errors:
+        found += _taken(error.attempts, error.worker_id, error.taken_at)
+        found.append((error.at, Text.assemble(_attempt_line(error), _after(error.taken_at, error.at)), error.error))
+    if job.attempt not in {error.attempt for error in errors}:
+        found += _taken(job.attempts, job.taken_by, job.taken_at)
     match job.status:
         case "processing":
             until = _instant(job.locked_until) if job.locked_until else "?"
@@ -117,8 +121,17 @@ def _events(job: StoredJob, errors: Sequence[AttemptError]) -> list[tuple[dateti
         case "pending" | "retry":
             found.append((job.run_at, Text(f"due for attempt {job.attempts + 1} of {job.max_attempts}"), ""))
         case _:
-            found.append((job.finished_at or job.updated_at, _status(job.status), ""))
+            at = job.finished_at or job.updated_at
+            found.append((at, Text.assemble(_status(job.status), _after(job.taken_at, at)), ""))
     return found
+
+
+def _taken(attempts: int, worker: str | None, at: datetime | None) -> list[tuple[datetime, Text, str]]:
+    return [] if at is None else [(at, Text(f"attempt {attempts} taken by {shown(worker)}"), "")]
+
+
+def _after(taken_at: datetime | None, ended_at: datetime) -> str:
+    return "" if taken_at is None else f", {span((ended_at - taken_at).total_seconds())} after it was taken"
 
 
 def _attempt_line(error: AttemptError) -> Text:

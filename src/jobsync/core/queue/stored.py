@@ -37,6 +37,9 @@ class StoredJob:
     `attempts` counts those begun, `crashes` those among them whose lease was lost. `attempt` is the number by which
     the running attempt, or the one that ended the job, is told from every other. `locked_by` and `locked_until` say
     who works on it, and until when that is certain. `updated_at` is the latest instant that the tables know of.
+    `taken_by` and `taken_at` tell of the attempt that runs, or that ended the job: which worker took it, and when; its
+    handler began then, or later, where it was fetched ahead. None where none did, and of jobs that ended before
+    schema version 6.
     """
 
     id: int
@@ -62,6 +65,8 @@ class StoredJob:
     finished_at: datetime | None
     attempt: int | None
     limit_key: str | None
+    taken_by: str | None = None
+    taken_at: datetime | None = None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "StoredJob":
@@ -86,7 +91,10 @@ class ActiveLease:
 
 @dataclass(frozen=True, slots=True)
 class AttemptError:
-    """The evidence of one attempt that failed (`error` is its traceback) or crashed (its lease was lost)."""
+    """The evidence of one attempt that failed (`error` is its traceback) or crashed (its lease was lost).
+
+    `taken_at` is when its worker took the job; None of an attempt that ended before schema version 6.
+    """
 
     attempts: int
     worker_id: str
@@ -94,6 +102,7 @@ class AttemptError:
     crashed: bool
     error: str
     attempt: int
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ begin
         from unnest(lost.ids, lost.attempts, lost.crashes) u(id, attempts, crashes)
         where u.id = any (_all) and not exists (select from sync_job_end e where e.id = u.id);
         delete from sync_job_lease l where l.epoch = lost.epoch;
+        insert into sync_job_past_lease (epoch, worker, taken_at, over_by)
+        values (lost.epoch, lost.worker, lost.taken_at, greatest(lost.locked_until, _at));
         if _again is not null then
             perform sync_job_wait(_again, _attempts, _crashes, null, _at);
             perform sync_job_leave_places(_again, true);

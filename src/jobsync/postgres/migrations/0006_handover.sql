@@ -1,4 +1,4 @@
--- jobsync schema, version 6: how long tokens were without an owner.
+-- jobsync schema, version 6: how long tokens were without an owner; who had taken a job that has ended.
 --
 -- One row for tokens that passed together from one node to another, written when they are given up or their node is fenced,
 -- and completed when they are granted. What has no granted_at is nobody's now. Nothing is decided by these rows.
@@ -16,17 +16,39 @@ create table sync_handover (
 create index sync_handover_plan_version on sync_handover (plan_version);
 create index sync_handover_uncovered on sync_handover (id) where granted_at is null;
 
--- Nodes of the version before go on meanwhile, and what they call writes here from now on: whoever may use the history may
--- use this.
+-- A lease that is over: who had taken which batch, and when. One row a batch, so that no ended job bears its worker's name;
+-- its jobs are found by their epoch, in sync_job_end and sync_job_error. It is evidence, and nothing is decided by it: its
+-- epoch is not even unique by constraint, lest a duplicate stand in the way of an end.
+create table sync_job_past_lease (
+    epoch    bigint not null,
+    worker   text   not null,
+    taken_at timestamptz not null,
+    over_by  timestamptz not null  -- it was over by then: as far as it had been extended, or when it was taken back
+);
+create index sync_job_past_lease_epoch on sync_job_past_lease (epoch);
+create index sync_job_past_lease_over_by on sync_job_past_lease using brin (over_by)
+    with (pages_per_range = 16, autosummarize = on);
+
+-- Who took a batch of jobs, and when: those under way and those that are over.
+create view sync_job_taken as
+select l.epoch, l.worker, l.taken_at from sync_job_lease l
+union all
+select p.epoch, p.worker, p.taken_at from sync_job_past_lease p;
+
+-- Programs of the version before go on meanwhile, and what they call reads and writes here from now on: whoever may use a
+-- table may use what was made beside it.
 do $body$
 declare
     allowed record;
 begin
     for allowed in
-        select a.privilege_type as verb, a.grantee::regrole::text as grantee
-        from pg_class c cross join lateral aclexplode(c.relacl) a
-        where c.oid = 'sync_rebalance'::regclass and a.grantee <> 0 and a.grantee <> c.relowner
+        select n.made, a.privilege_type as verb, a.grantee::regrole::text as grantee
+        from (values ('sync_handover', 'sync_rebalance'), ('sync_job_past_lease', 'sync_job_lease'), ('sync_job_taken', 'sync_job'))
+             n(made, kin)
+        join pg_class c on c.oid = n.kin::regclass
+        cross join lateral aclexplode(c.relacl) a
+        where a.grantee <> 0 and a.grantee <> c.relowner
     loop
-        execute format('grant %s on sync_handover to %s', allowed.verb, allowed.grantee);
+        execute format('grant %s on %I to %s', allowed.verb, allowed.made, allowed.grantee);
     end loop;
 end $body$;

@@ -41,8 +41,9 @@ chosen as (
      order by e.id desc limit $5::integer))
 select j.id, j.job_id, j.queue, j.kind, j.payload::text, j.status, j.priority, j.progress, j.progress_message, j.attempts, j.crashes,
        j.max_attempts, j.locked_by, j.locked_until, j.run_at, j.last_error, j.result::text, j.affinity, j.created_at, j.updated_at,
-       j.finished_at, j.attempt, j.limit_key
+       j.finished_at, j.attempt, j.limit_key, t.worker, t.taken_at
 from (select c.id from chosen c order by c.id desc limit $5::integer) c
 -- The offset keeps the view from being read as a whole.
 cross join lateral (select * from sync_job v where v.id = c.id offset 0) j
+left join lateral (select t.worker, t.taken_at from sync_job_taken t where t.epoch = j.attempt limit 1) t on true
 order by j.id desc
