@@ -66,11 +66,11 @@ class Page:
             return str(self.js("document.querySelector('main') ? document.readyState : 'none'"))
         return "none"
 
-    def size(self, width: int, height: int, *, phone: bool = False) -> None:
-        """Make the window so large."""
+    def size(self, width: int, height: int, *, phone: bool = False, scale: float = 2.0) -> None:
+        """Make the window so large; of a phone with so many points for one of the page."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
+            width=width, height=height, deviceScaleFactor=scale if phone else 1, mobile=phone,
         )  # fmt: skip
 
     def scheme(self, scheme: str) -> None:
@@ -78,10 +78,12 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
-    def shoot(self, path: Path) -> None:
-        """Write a picture of the whole page."""
+    def shoot(self, path: Path, *, at_most: int = 5_000) -> None:
+        """Write a picture of the whole page, or of so many points from its top."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        content = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": content["width"], "height": min(content["height"], at_most), "scale": 1}
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
 

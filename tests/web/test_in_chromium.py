@@ -98,6 +98,12 @@ def test_a_killed_node_is_shown_without_a_reload(server_dsn: str, prefix: str, p
             lambda: "where they belong" in page.js("document.getElementById('summary').textContent"), limit_sec=60
         )
         picture(page, "fleet-light")
+        with open_cluster(config) as cluster:
+            cluster.drain("paris-02", by="ada")
+            drained = "document.querySelector('#nodes tr[data-node=\"paris-02\"]')?.textContent ?? ''"
+            eventually(lambda: "draining" in page.js(drained), "a drained node on the page", limit_sec=60)
+            picture(page, "dashboard")
+            cluster.resume("paris-02", by="ada")
         page.js("window.here = 'still the same document'")
 
         members["osaka-01"].kill()
@@ -114,13 +120,14 @@ def test_a_killed_node_is_shown_without_a_reload(server_dsn: str, prefix: str, p
 
         for name, path, scheme, width in (
             ("fleet-dark", "", "dark", 1280),
-            ("fleet-phone", "", "light", 390),
+            ("fleet-phone", "", "light", 360),
+            ("fleet-dark-phone", "", "dark", 360),
             ("queue-light", "queue", "light", 1280),
-            ("queue-dark-phone", "queue", "dark", 390),
+            ("queue-dark-phone", "queue", "dark", 360),
             ("job", "jobs?status=failed", "light", 1280),
         ):
             page.scheme(scheme)
-            page.size(width, 900, phone=width < 500)
+            page.size(width, 640, phone=width < 500, scale=1.5)
             page.open(address + path)
             if name == "job":
                 page.open(str(page.js("document.querySelector('tbody a').href")))
@@ -160,9 +167,65 @@ def test_jobs_and_locks_are_live(server_dsn: str, prefix: str, page: Page) -> No
         assert page.errors == []
 
 
+CUT_OFF = """
+Array.from(document.querySelectorAll('main td, main th[scope=row], main button, main .tag'))
+    .filter((each) => each.textContent.trim() && !each.closest('thead'))
+    .filter((each) => {
+        const box = each.getBoundingClientRect();
+        return box.width === 0 || box.left < 0 || box.right > innerWidth;
+    })
+    .map((each) => each.textContent.trim())
+"""
+NAMED = """
+Array.from(document.querySelectorAll('#nodes tr[data-node] td[data-l]'))
+    .filter((each) => each.getBoundingClientRect().width > 0)
+    .map((each) => getComputedStyle(each, '::before').content)
+"""
+CROWDED = """
+(() => {
+    const [tools, table] = ['#jobs .tools', '#jobs .scroll'].map((at) => document.querySelector(at));
+    return table.getBoundingClientRect().top - tools.getBoundingClientRect().bottom;
+})()
+"""
+
+
+def test_a_phone_shows_all_that_a_desk_does(server_dsn: str, prefix: str, page: Page) -> None:
+    config = settings(server_dsn, prefix)
+    with Job("paris-01", coordination_config=config) as job, JobQueue(config) as queue, served(config) as address:
+        job.register_lock("invoices of the year before", ["berlin%", "paris%"], reason="they have the archive")
+        queue.cancel(queue.enqueue("mail"))
+        queue.enqueue("resize")
+        page.size(360, 640, phone=True)
+        page.open(address + "login")
+        page.js("document.getElementById('token').value = 'sesame', document.querySelector('main form').submit()")
+        eventually(lambda: page.js("document.querySelector('#nodes button') !== null"), "the fleet", limit_sec=60)
+        page.loaded()
+        for path in ("", "queue", "jobs?status=cancelled", "locks"):
+            page.open(address + path)
+            assert page.js(CUT_OFF) == [], path
+            assert page.js("document.documentElement.scrollWidth <= innerWidth"), path
+            name = path.partition("?")[0] or "fleet"
+            picture(page, f"{name}-phone-logged-in")
+            page.scheme("dark")
+            picture(page, f"{name}-phone-logged-in-dark")
+            page.scheme("light")
+        page.open(address)
+        named = page.js(NAMED)
+        for said in ("lease left", "share", "process", "beat"):
+            assert f'"{said} "' in named
+        for width in (360, 1280):
+            page.size(width, 640, phone=width < 500)
+            page.open(address + "jobs?status=cancelled")
+            assert page.js(CROWDED) >= 10
+            picture(page, f"jobs-logged-in-{width}")
+
+
 def picture(page: Page, name: str) -> None:
+    """Leave a picture, without the line at its end that names the server of the tests."""
     path = SHOTS / f"{name}.png"
-    page.shoot(path)
+    page.js("document.querySelector('footer').hidden = true")
+    page.shoot(path, at_most=1250 if name == "fleet-phone" else 5_000)
+    page.js("document.querySelector('footer').hidden = false")
     assert path.stat().st_size > 10_000
 
 

@@ -129,8 +129,8 @@ def test_rebalances_tell_how_long_tokens_were_without_an_owner(application: Star
     with TestClient(application) as client:
         lines = client.get("/").text.splitlines()
     joined, began = (line for line in lines if "<td>join</td>" in line or "<td>start</td>" in line)
-    assert '<td class="n">3 ms</td>' in joined
-    assert '<td class="n"></td>' in began, "nobody had them before"
+    assert 'data-l="uncovered" class="n">3 ms</td>' in joined
+    assert 'data-l="uncovered" class="n"></td>' in began, "nobody had them before"
 
 
 def test_moves_tell_their_own_age(application: Starlette, config: CoordinationConfig) -> None:
