@@ -1,9 +1,14 @@
 """Draw the pictures of the queue: `python docs/make_pictures.py` after a change of the state table.
 
+With `--screens` it takes over those of the live page, which a browser has taken of a real fleet and left in
+`build/screenshots`: `pytest tests/web/test_in_chromium.py -k killed` first.
+
 The states and the words on their arrows come from `jobsync.core.queue.states`; only where they stand on the sheet is
 written here. An arrow that the table has and this file has no place for is an error, not a gap.
 """
 
+import shutil
+import sys
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -11,6 +16,16 @@ from pathlib import Path
 from jobsync.core.queue.states import NOWHERE, TRANSITIONS
 
 ASSETS = Path(__file__).parent / "assets"
+SHOTS = Path(__file__).parent.parent / "build" / "screenshots"
+# What a page of the documentation shows of the live page, and what the browser's test calls it.
+SCREENS = {
+    "dashboard.png": "dashboard.png",
+    "dashboard-dark.png": "fleet-dark.png",
+    "dashboard-phone.png": "fleet-phone.png",
+    "dashboard-queue.png": "queue-light.png",
+    "dashboard-job.png": "job.png",
+}
+MOST_BYTES = 150_000
 
 # Colours as of the command's bar: what waits, what runs, what ended well or not.
 TONES = {
@@ -161,6 +176,17 @@ def pictures() -> dict[str, str]:
     return {"queue-states.svg": states_picture(), "queue-kill.svg": kill_picture()}
 
 
+def take_screens() -> None:
+    """Take over the pictures of the live page; none that would make the documentation slow to load."""
+    for name, shot in SCREENS.items():
+        size = (SHOTS / shot).stat().st_size
+        if size > MOST_BYTES:
+            sys.exit(f"{SHOTS / shot} has {size:,} bytes, more than {MOST_BYTES:,}: take it in a smaller window")
+        shutil.copyfile(SHOTS / shot, ASSETS / name)
+
+
 if __name__ == "__main__":
+    if "--screens" in sys.argv[1:]:
+        take_screens()
     for name, text in pictures().items():
         (ASSETS / name).write_text(text, encoding="utf-8")
