@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from starlette.applications import Starlette
@@ -298,7 +298,7 @@ def test_many_who_load_pages_at_once_cost_what_one_does(
     application = dashboard(config, auth="sesame")
     application.state.dashboard.poller._every_sec = 3600.0  # What is counted is what the pages ask beside it.
 
-    async def statements(client: httpx.AsyncClient, address: str, viewers: int) -> int:
+    async def statements(client: httpx2.AsyncClient, address: str, viewers: int) -> int:
         before = len(asked)
         replies = await asyncio.gather(*(client.get(address) for _ in range(viewers)))
         assert {reply.status_code for reply in replies} == {200}
@@ -306,8 +306,8 @@ def test_many_who_load_pages_at_once_cost_what_one_does(
         return len(asked) - before
 
     async def load() -> None:
-        transport = httpx.ASGITransport(application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        transport = httpx2.ASGITransport(application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
             await statements(client, "/", 1)
             for address in ("/find?key=a", "/jobs?kind=a", "/locks?like=a"):
                 await statements(client, address, 1)  # Whoever comes first may have to connect.
