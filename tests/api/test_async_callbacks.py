@@ -204,10 +204,11 @@ def test_they_see_the_context_of_who_entered() -> None:
 def test_none_is_called_at_exit_or_after_and_no_thread_stays(server_dsn: str, prefix: str) -> None:
     async def body() -> None:
         heard = LoopRecorder()
+        before = set(threading.enumerate())  # Pools of earlier tests may stay as long as the process.
         async with AsyncJob("a", coordination_config=settings(server_dsn, prefix), **heard.asynchronous()):
-            pass
+            assert any(each.name.startswith("jobsync-") for each in set(threading.enumerate()) - before)
         assert "removed" not in heard.kinds
-        await eventually(lambda: not [each for each in threading.enumerate() if each.name.startswith("jobsync-")])
+        await eventually(lambda: not [e for e in set(threading.enumerate()) - before if e.name.startswith("jobsync-")])
         told = list(heard.calls)
         await asyncio.sleep(0.1)
         assert heard.calls == told
